@@ -1,0 +1,56 @@
+"""
+The field's checks P, T, R, D and E as asset checks, made from their registry.
+
+No logic lives here: which checks there are and what they look at is in ``otn_dagster.telemetry.checks``.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.reporting import check_result
+from otn_dagster import partitions
+from otn_dagster.resources import NodeDatabase
+from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry.checks import registry
+
+ASSETS_BY_KIND = {
+    "project": ["raw_project", "otn_resources"],
+    "tags": ["raw_tags", "tag_cache", "otn_transmitters"],
+    "deployments": ["raw_deployments", "rcvr_locations", "moorings"],
+    "detections": ["raw_detections", "detections", "otn_detections"],
+    "events": ["raw_events", "events", "time_drift_factors"],
+}
+
+
+def _checks_of(kind: str, asset: str) -> dg.AssetChecksDefinition:
+    checks = registry.of_stage(asset)
+    specs = [
+        dg.AssetCheckSpec(
+            check.name,
+            asset=asset,
+            description=f"{check.title}. {check.hint}",
+            blocking=check.blocking,
+            partitions_def=partitions.submissions[kind],
+        )
+        for check in checks
+    ]
+
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
+    def run_checks(
+        context: dg.AssetCheckExecutionContext, database: NodeDatabase
+    ) -> Iterator[dg.AssetCheckResult]:
+        names = {key.name for key in context.selected_asset_check_keys}
+        with database.loading(context.partition_key) as (connection, settings, submission):
+            evidence = registry.Evidence(connection, settings, submission)
+            results = registry.run(evidence, [check for check in checks if check.name in names])
+            submissions.note_stop(
+                connection, submission, [f"{r.check.check_id}: {r.check.title}" for r in results if r.stops]
+            )
+        for result in results:
+            yield check_result(result, asset, context.partition_key)
+
+    return run_checks
+
+
+loading_checks = [_checks_of(kind, asset) for kind, assets in ASSETS_BY_KIND.items() for asset in assets]

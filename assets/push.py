@@ -1,0 +1,267 @@
+"""
+The push: one frozen, reproducible release, step by step, by push date and project.
+
+No logic lives here: each asset takes the push's folder, calls one function and reports.
+"""
+
+import datetime as dt
+
+import dagster as dg
+import polars as pl
+
+from assets.reporting import OWNERS, failing_rows, markdown_table
+from otn_dagster import pushes
+from otn_dagster.partitions import push_dates, push_of_push_project, push_projects
+from otn_dagster.resources import Lake, NodeDatabase
+from otn_dagster.telemetry import (
+    certificate,
+    extracts,
+    extracts_list,
+    plots,
+    push_core,
+    snapshot,
+    verification,
+)
+from otn_dagster.telemetry.push_report import report as write_report
+
+GROUP = "push"
+PER_PROJECT = {
+    "group_name": GROUP,
+    "owners": OWNERS,
+    "partitions_def": push_projects,
+    "backfill_policy": dg.BackfillPolicy.single_run(),
+}
+PER_PUSH = {"group_name": GROUP, "owners": OWNERS, "partitions_def": push_dates}
+
+
+def _all_projects_of(name: str) -> dg.AssetDep:
+    return dg.AssetDep(name, partition_mapping=push_of_push_project)
+
+
+def _keys(context: dg.AssetExecutionContext) -> list[tuple[str, str, str]]:
+    """(partition key, push date, project) of the partitions of this run, projects in order."""
+    keys = [(str(key), dict(key.keys_by_dimension)) for key in map(_multi, context.partition_keys)]
+    return sorted((key, dims["push"], dims["project"]) for key, dims in keys)
+
+
+def _multi(key: str) -> dg.MultiPartitionKey:
+    found = push_projects.get_partition_key_from_str(key)
+    assert isinstance(found, dg.MultiPartitionKey)
+    return found
+
+
+@dg.asset(
+    **PER_PUSH,
+    kinds={"parquet"},
+    description="Everything loaded by the cut-off, frozen to Parquet in one immutable folder with a manifest of hashes.",
+)
+def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
+    """Freeze; a real snapshot that exists is kept."""
+    try:
+        with database.connect() as connection:
+            pushes.announce(connection, database.settings)
+            frozen = snapshot.freeze(connection, database.settings, context.partition_key)
+    except snapshot.NothingToPush as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    projects = frozen.table("projects")["collectioncode"].to_list()
+    context.instance.add_dynamic_partitions("projects", projects)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": frozen.rows,
+            "rehearsal": frozen.rehearsal,
+            "projects": len(projects),
+            "partitions": len(frozen.detections),
+            "tags": frozen.table("tags").height,
+            "deployments": frozen.table("deployments").height,
+            "folder": dg.MetadataValue.path(str(frozen.folder)),
+        }
+    )
+
+
+@dg.asset(
+    **PER_PROJECT,
+    deps=[_all_projects_of("push_snapshot")],
+    kinds={"postgres", "parquet"},
+    description="The live schema of each project (structure, types, inheritance, permissions) and the snapshot across all nodes "
+    "(codes, double reporting, the same tag on two projects).",
+    check_specs=[
+        dg.AssetCheckSpec(
+            f"{check_id}_{name}", asset="verified_schema", description=f"{title}. {hint}", blocking=blocking
+        )
+        for check_id, (name, title, hint, blocking, _) in verification.CATALOG.items()
+    ],
+)
+def verified_schema(
+    context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake
+) -> dg.MaterializeResult:
+    """Verify each project; a blocking finding fails the step."""
+    rows: dict[str, list[dict]] = {check_id: [] for check_id in verification.CATALOG}
+    for key, push_date, project in _keys(context):
+        with database.connect() as connection:
+            verdicts = verification.verify(connection, lake.snapshot(push_date), project)
+        for verdict in verdicts:
+            rows[verdict.check_id] += [{"project": project, **row} for row in verdict.rows]
+        found = {verdict.check_id: len(verdict.rows) for verdict in verdicts}
+        context.add_asset_metadata({"findings": sum(found.values()), **found}, partition_key=key)
+    results = []
+    for check_id, (name, title, hint, _, warning) in verification.CATALOG.items():
+        results.append(
+            dg.AssetCheckResult(
+                check_name=f"{check_id}_{name}",
+                passed=not rows[check_id],
+                severity=dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR,
+                description=title,
+                metadata={"hint": hint, "rows": failing_rows(rows[check_id])} if rows[check_id] else {},
+            )
+        )
+    return dg.MaterializeResult(check_results=results)
+
+
+@dg.asset(
+    **PER_PUSH,
+    deps=["push_snapshot", _all_projects_of("verified_schema")],
+    kinds={"duckdb", "parquet"},
+    description="Every detection of the network once, with its outcome: whose animal it is, or why it is nobody's.",
+)
+def matches(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    """Match across all nodes; what did not change since the last push is carried over."""
+    date = context.partition_key
+    found = push_core.match(lake.snapshot(date), lake.folder(date), lake.before(date))
+    picture = plots.bars(found.counts, f"push of {date}: detections by outcome")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(found.counts.values()),
+            **found.counts,
+            "plot": dg.MetadataValue.md(plots.markdown(picture, "outcomes")),
+            "folder": dg.MetadataValue.path(str(found.folder)),
+        }
+    )
+
+
+class ListConfig(dg.Config):
+    """What may be said when the list is made."""
+
+    git_issue_link: str | None = None
+
+
+@dg.asset(
+    **PER_PUSH,
+    deps=["matches"],
+    kinds={"postgres"},
+    description="Which extracts this push writes (`CODE,YEAR,type`): only what new, changed or withdrawn matches touch.",
+)
+def detection_extracts_list(
+    context: dg.AssetExecutionContext, config: ListConfig, database: NodeDatabase, lake: Lake
+) -> dg.MaterializeResult:
+    """Compare with the last push and write the list."""
+    date = context.partition_key
+    before = lake.before(date)
+    listed = extracts_list.write_list(lake.matches(date), before[1] if before else None, lake.folder(date))
+    with database.connect() as connection:
+        extracts_list.record_list(connection, listed, date, config.git_issue_link)
+    metadata: dict = {
+        "dagster/row_count": listed.height,
+        "since": before[0].manifest["push_date"] if before else "the beginning",
+    }
+    if listed.height:
+        metadata["extracts"] = markdown_table(listed.head(200).to_dicts())
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.asset(
+    **PER_PROJECT,
+    deps=[_all_projects_of("detection_extracts_list")],
+    kinds={"csv", "parquet"},
+    description="The detection extracts of each project: tracker, qualified, unqualified, sentinel, as csv in zip and as Parquet.",
+)
+def detection_extracts(context: dg.AssetExecutionContext, lake: Lake) -> None:
+    """Write what the list names."""
+    for key, date, project in _keys(context):
+        listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE).filter(
+            pl.col("collectioncode") == project
+        )
+        written = extracts.write_extracts(lake.context(date), listed, project, lake.folder(date))
+        files = [{"file": name, **entry} for name, entry in sorted(written.items())]
+        rows = sum(row["rows"] for row in files if str(row["file"]).endswith(".zip"))
+        metadata: dict = {"dagster/row_count": rows, "extracts": listed.height}
+        if files:
+            metadata["files"] = markdown_table(files)
+            metadata["folder"] = dg.MetadataValue.path(str(lake.folder(date) / "extracts" / project))
+        context.add_asset_metadata(metadata, partition_key=key)
+
+
+@dg.asset(
+    **PER_PUSH,
+    deps=["matches", "detection_extracts_list", _all_projects_of("detection_extracts")],
+    kinds={"json"},
+    description="The laws that every push must keep, checked on the files as delivered, with the hash of every input and output. "
+    "A broken law fails the push.",
+)
+def push_certificate(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    """Check the laws and write the certificate."""
+    date = context.partition_key
+    listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
+    try:
+        made = certificate.certify(lake.snapshot(date), lake.matches(date), listed, lake.folder(date))
+    except certificate.BrokenLaw as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    return dg.MaterializeResult(
+        metadata={
+            "laws kept": "\n".join(made.laws),
+            "counts": dg.MetadataValue.json(made.counts),
+            "sha256": made.sha256,
+            "files": len(made.hashes),
+            "rehearsal": made.rehearsal,
+        }
+    )
+
+
+@dg.asset(
+    **PER_PROJECT,
+    deps=[_all_projects_of("push_certificate")],
+    kinds={"markdown"},
+    description="What is new for each project since the last push and why, with an abacus plot of its animals and a map of its receivers.",
+)
+def push_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
+    """Write each project's report."""
+    for key, date, project in _keys(context):
+        listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE).filter(
+            pl.col("collectioncode") == project
+        )
+        made = write_report(lake.context(date), listed, project, lake.folder(date))
+        metadata: dict = {
+            "report": dg.MetadataValue.md(made.text),
+            "changes": made.changes["detections"].sum(),
+        }
+        for name, picture in (("abacus", made.abacus), ("map", made.map)):
+            if picture:
+                metadata[name] = dg.MetadataValue.md(plots.markdown(picture, name))
+        context.add_asset_metadata(metadata, partition_key=key)
+
+
+@dg.asset(
+    **PER_PUSH,
+    deps=["push_certificate", "discovery", "erddap", "geoserver", _all_projects_of("push_report")],
+    kinds={"postgres"},
+    description="The end of a push: loading is open again, and what waited is loaded for the next one.",
+)
+def loading_unlocked(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
+    """Unlock; a rehearsal had locked nothing."""
+    with database.connect() as connection:
+        nodes = pushes.finish(
+            connection, context.partition_key, f"pushed {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC"
+        )
+    return dg.MaterializeResult(metadata={"nodes unlocked": nodes})
+
+
+@dg.asset(
+    **PER_PUSH,
+    kinds={"markdown"},
+    description="What still waits before a push: open submissions, questions for a person, days left. Made 20 and 7 days before.",
+)
+def push_reminder(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
+    """List what is open."""
+    with database.connect() as connection:
+        pushes.announce(connection, database.settings)
+        reminder = pushes.reminder(connection, context.partition_key)
+    return dg.MaterializeResult(metadata={name: str(value) for name, value in reminder.items()})

@@ -1,0 +1,7 @@
+"""otn_dagster: one ocean-data node that anybody can run with one command."""
+
+import warnings
+
+# Said by Dagster in every process, of parts that this project knows are young.
+warnings.filterwarnings("ignore", message=".*is currently in (beta|preview).*")
+warnings.filterwarnings("ignore", message=".*is superseded.*")

@@ -1,0 +1,257 @@
+"""
+The command line: ``otn-dagster ...``.
+
+Belongs here: words, progress and exit codes. Does not belong here: doing the work.
+
+Exit codes: 0 good, 1 something was refused, held or failed, 2 the call itself was wrong.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from otn_dagster import database, pushes
+from otn_dagster.config import Settings, load_settings
+from otn_dagster.embedded import EmbeddedServer
+from otn_dagster.telemetry import decisions, overrides
+
+app = typer.Typer(
+    help="One ocean-data node that anybody can run.", no_args_is_help=True, add_completion=False
+)
+console = Console()
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome for a machine.")]
+Who = Annotated[str, typer.Option("--by", help="Who decides.")]
+Why = Annotated[str, typer.Option("--why", help="Why.")]
+
+
+@app.command()
+def load(as_json: AsJson = False) -> None:
+    """Load everything that lies in incoming/, as the sensor does."""
+    from otn_dagster import headless
+
+    settings = load_settings()
+    with _server(settings), console.status("looking into incoming/") as status:
+        outcome = headless.load(settings, lambda text: status.update(f"loading {text}"))
+    if as_json:
+        print(json.dumps(headless.as_json(outcome), indent=1, default=str))
+    else:
+        _show_load(outcome)
+    raise typer.Exit(0 if outcome.good else 1)
+
+
+@app.command()
+def push(
+    push_date: Annotated[str, typer.Argument(help="A push date, e.g. 2027-02-18.")],
+    as_json: AsJson = False,
+    issue_link: Annotated[
+        str | None, typer.Option(help="Link of the issue that the extracts list names.")
+    ] = None,
+) -> None:
+    """Run the whole push of a date; before its cut-off it is a rehearsal."""
+    from otn_dagster import headless
+    from otn_dagster.partitions import push_dates
+
+    settings = load_settings()
+    known = push_dates.get_partition_keys()
+    if push_date not in known:
+        ahead = [date for date in known if date > push_date][:1] or known[-1:]
+        console.print(
+            f"[red]{push_date} is no push date.[/] The next one is {ahead[0]}; announce others in config/pushes.yaml."
+        )
+        raise typer.Exit(2)
+    with _server(settings), console.status(f"push of {push_date}") as status:
+        outcome = headless.push(
+            settings, push_date, lambda step: status.update(f"push of {push_date}: {step}"), issue_link
+        )
+    if as_json:
+        print(json.dumps(headless.as_json(outcome), indent=1, default=str))
+    else:
+        _show_push(outcome)
+    raise typer.Exit(0 if outcome.good else 1)
+
+
+@app.command()
+def up(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
+    """Start the database and Dagster (UI and daemon); stop them together with Ctrl-C."""
+    from otn_dagster.servers import Dagster
+
+    settings = load_settings()
+    with _server(settings):
+        with database.connect(settings) as connection:
+            pushes.announce(connection, settings)
+        with Dagster(port) as dagster:
+            dagster.wait_until_ready()
+            console.print(
+                f"Dagster: [bold]{dagster.url}[/]   files go into {settings.incoming}   stop with Ctrl-C"
+            )
+            dagster.wait()
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded database, where one was left running."""
+    EmbeddedServer(load_settings().data).stop()
+
+
+@app.command()
+def demo(
+    headless: Annotated[
+        bool, typer.Option(help="Exit when all is made, without leaving the UI open.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    seed: Annotated[int, typer.Option(help="Seed of the network.")] = 7,
+) -> None:
+    """Fill a node with a small network, load it by the sensors, push it, and leave the UI open on the result."""
+    from otn_dagster.demo.show import run_demo
+
+    settings = load_settings()
+    with _server(settings):
+        good = run_demo(settings, console, port, seed, stay_open=not headless)
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
+def held() -> None:
+    """What waits for a person, with what would change."""
+    settings = load_settings()
+    with _server(settings), database.connect(settings) as connection:
+        questions = decisions.open_questions(connection)
+    for number, topic, subject, details in questions:
+        console.print(f"[bold]{number}[/] {topic}: {subject}")
+        for line in details if isinstance(details, list) else [details]:
+            console.print(f"    {line}")
+    if not questions:
+        console.print("nothing waits for a person")
+
+
+@app.command()
+def decide(
+    number: Annotated[int, typer.Argument(help="The number that `held` shows.")],
+    decision: Annotated[str, typer.Argument(help="accept or reject")],
+    by: Who,
+    why: Why,
+) -> None:
+    """Decide what waits; the next `load` (or the sensor) goes on accordingly."""
+    if decision not in ("accept", "reject"):
+        console.print(f"[red]{decision!r} is no decision, expected accept or reject[/]")
+        raise typer.Exit(2)
+    settings = load_settings()
+    with _server(settings), database.connect(settings) as connection:
+        try:
+            topic, subject = decisions.decide(connection, number, decision, by, why)
+        except KeyError as error:
+            console.print(f"[red]{error.args[0]}[/]")
+            raise typer.Exit(2) from None
+    console.print(f"{topic} of {subject}: {decision}. Run `otn-dagster load`, or let the sensor go on.")
+
+
+@app.command()
+def unmatch(
+    detection: Annotated[str, typer.Argument(help="unqDetecID of an improbable match.")], by: Who, why: Why
+) -> None:
+    """Take a detection from its animal, in every push from now on."""
+    settings = load_settings()
+    with _server(settings), database.connect(settings) as connection:
+        try:
+            overrides.unmatch(connection, detection, by, why)
+        except ValueError as error:
+            console.print(f"[red]{error}[/]")
+            raise typer.Exit(2) from None
+
+
+@app.command()
+def unlock(
+    push_date: Annotated[str, typer.Argument(help="The push that will not be run.")], by: Who, why: Why
+) -> None:
+    """Open loading again without running a push."""
+    settings = load_settings()
+    with _server(settings), database.connect(settings) as connection:
+        nodes = pushes.finish(connection, push_date, f"not pushed; {by}: {why}")
+    console.print(f"{nodes} node(s) unlocked")
+
+
+@app.command()
+def legacy(
+    push_date: Annotated[str, typer.Argument(help="A push date.")],
+    collection: Annotated[str, typer.Argument(help="A collection code.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("legacy"),
+) -> None:
+    """Write a project's extracts in the lower-case layout of before 2025, for tools that need it."""
+    from otn_dagster.telemetry.legacy_extracts import write_legacy
+
+    for path in write_legacy(load_settings(), push_date, collection, out):
+        console.print(str(path))
+
+
+class _server:
+    """The embedded server, if none is configured: started if it is not running, and stopped again by who started it."""
+
+    def __init__(self, settings: Settings):
+        self.server = None if settings.database_url else EmbeddedServer(settings.data)
+        self.mine = False
+
+    def __enter__(self) -> None:
+        self.mine = bool(self.server and self.server.start())
+
+    def __exit__(self, *_: object) -> None:
+        if self.server and self.mine:
+            self.server.stop()
+
+
+def _show_load(outcome) -> None:
+    table = Table("file", "state", "rows", "loaded", "repeated", "refused", title=None, box=None)
+    for file in outcome.files:
+        rows = [
+            f"{file.rows[name]:,}" if file.rows[name] is not None else ""
+            for name in ("raw", "loaded", "duplicate", "refused")
+        ]
+        table.add_row(file.submission, _coloured(file.state), *rows)
+    if outcome.files:
+        console.print(table)
+    for file in outcome.files:
+        if file.reason and file.state != "superseded":
+            console.print(f"[red]{file.state}[/] {file.reason}")
+        for row in file.refused[:10]:
+            where = f"row {row['row']}, column {row['column']}"
+            console.print(
+                f"  refused {file.submission} {where}: found {row['found']!r}, expected {row['expected']}. {row['remedy']}"
+            )
+        if len(file.refused) > 10:
+            console.print(f"  ... and {len(file.refused) - 10} more refused rows of {file.submission}")
+        for check in file.failed_checks:
+            colour = "red" if check["severity"] == "ERROR" else "yellow"
+            console.print(f"  [{colour}]{check['check']}[/] {check['title']}. {check['hint'] or ''}")
+    for problem in outcome.problems:
+        console.print(f"[red]{problem}[/]")
+    if not outcome.files and not outcome.problems:
+        console.print("nothing new in incoming/")
+
+
+def _show_push(outcome) -> None:
+    kind = "rehearsal (nothing is delivered)" if outcome.rehearsal else "push"
+    for check in outcome.failed_checks:
+        console.print(f"[yellow]{check['check']}[/] {check['title']}: {check['rows'][:2]}")
+    if outcome.error:
+        console.print(f"[red]{list(outcome.steps)[-1]} failed:[/] {outcome.error}")
+        return
+    table = Table("outcome", "detections", box=None)
+    for reason, count in outcome.counts.items():
+        table.add_row(reason, f"{count:,}")
+    console.print(table)
+    console.print(
+        f"{kind} of {outcome.push_date}: {sum(name.endswith('.zip') for name in outcome.extracts)} extracts in {outcome.folder}/extracts"
+    )
+    console.print(f"certificate {outcome.certificate}")
+
+
+def _coloured(state: str) -> str:
+    return f"[{ {'loaded': 'green', 'superseded': 'dim'}.get(state, 'red') }]{state}[/]"
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,74 @@
+"""
+The node database: where it is, how to connect, and its migrations.
+
+Belongs here: connections and schema versions. Does not belong here: what any table means (the packages that own them)
+and the embedded server's life (``embedded.py``).
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from otn_dagster.config import Settings
+from otn_dagster.embedded import EmbeddedServer
+
+Connection = psycopg.Connection
+
+# One person's loading and another's push meet on these PostgreSQL advisory locks.
+MIGRATION_LOCK = 7_201_001
+LOADING_LOCK = 7_201_002
+SCHEMA_LOCK = 7_201_003
+PROMOTION_LOCK = 7_201_004
+
+
+def database_url(settings: Settings) -> str:
+    """URL of the node database; starts the embedded server where none is configured."""
+    if settings.database_url:
+        return settings.database_url
+    server = EmbeddedServer(settings.data)
+    server.start()
+    return server.url
+
+
+@functools.cache
+def ready(url: str) -> str:
+    """The same URL, once per process, after bringing its schema up to date."""
+    migrate(url)
+    return url
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """
+    Bring the schema to a revision. Safe to repeat and to race: an advisory lock lets one process at a time in,
+    each revision runs in one transaction, and a schema that is up to date is left alone.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    engine = create_engine(_sqlalchemy_url(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text(f"select pg_advisory_xact_lock({MIGRATION_LOCK})"))
+        connection.execute(text("create schema if not exists platform"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[Connection]:
+    """One connection in one transaction: committed when the block ends, rolled back when it raises."""
+    with psycopg.connect(ready(database_url(settings))) as connection:
+        connection.execute("set time zone 'UTC'")
+        yield connection
+
+
+def _sqlalchemy_url(url: str) -> str:
+    scheme, rest = url.split("://", 1)
+    if scheme not in ("postgresql", "postgres"):
+        raise ValueError(f"OTN_DATABASE_URL starts with {scheme}://, expected postgresql://")
+    return f"postgresql+psycopg://{rest}"

@@ -1,0 +1,253 @@
+"""
+Loading and pushing without a server: the same jobs that sensors and schedules start, run in this process.
+
+Belongs here: running Dagster's jobs for the command line and saying what came of them. Does not belong here: any step
+itself. (Beside definitions, partitions and resources this is the one module that imports dagster.)
+
+Runs are recorded in the same Dagster instance that the UI shows.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from otn_dagster import database, partitions, pushes
+from otn_dagster.config import PROJECT_ROOT, Settings
+from otn_dagster.telemetry import intake, snapshot, submissions
+from otn_dagster.telemetry.submissions import Submission
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+Progress = Callable[[str], None]
+
+
+@dataclass
+class FileOutcome:
+    """What became of one file."""
+
+    submission: str
+    state: str
+    reason: str | None
+    rows: dict[str, int | None]
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    failed_checks: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Loaded, with no row refused and no blocking check failed."""
+        stopped = any(check["blocking"] for check in self.failed_checks)
+        return self.state in ("loaded", "superseded") and not self.refused and not stopped
+
+
+@dataclass
+class LoadOutcome:
+    """What a call of ``load`` did."""
+
+    files: list[FileOutcome] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Nothing was refused, held or left waiting."""
+        return not self.problems and all(file.good for file in self.files)
+
+
+@dataclass
+class PushOutcome:
+    """What a call of ``push`` did."""
+
+    push_date: str
+    rehearsal: bool | None = None
+    steps: dict[str, str] = field(default_factory=dict)
+    failed_checks: list[dict[str, Any]] = field(default_factory=list)
+    error: str | None = None
+    folder: str = ""
+    extracts: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    certificate: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Every step succeeded."""
+        return self.error is None
+
+
+def as_json(outcome: LoadOutcome | PushOutcome) -> dict[str, Any]:
+    """An outcome for a machine."""
+    return {**asdict(outcome), "good": outcome.good}
+
+
+def dagster_instance() -> dg.DagsterInstance:
+    """The instance that ``dagster dev`` uses: DAGSTER_HOME, or ``dagster.yaml`` of the project."""
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    from dagster._core.instance.ref import InstanceRef
+
+    os.chdir(PROJECT_ROOT)  # dagster.yaml says where things are relative to the project
+    home = Path(".dagster")
+    home.mkdir(exist_ok=True)
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(PROJECT_ROOT)))
+
+
+def load(
+    settings: Settings, progress: Progress = lambda text: None, settle_seconds: float = 1.0
+) -> LoadOutcome:
+    """Load everything in ``incoming/`` that is not loaded yet, and whatever waited and may go on now."""
+    outcome = LoadOutcome()
+    started: set[str] = set()
+    touched: dict[str, Submission] = {}
+    failed: dict[str, list[dict[str, Any]]] = {}
+    sizes = _look_until_still(settings, outcome, settle_seconds)
+    with dagster_instance() as instance:
+        repository = _repository()
+        while True:
+            with database.connect(settings) as connection:
+                ready = [(s, key) for s, key in intake.ready(connection) if key not in started]
+            if not ready:
+                break
+            first_kind = ready[0][0].kind
+            for submission, key in [(s, k) for s, k in ready if s.kind == first_kind]:
+                started.add(key)
+                touched[submission.submission_key] = submission
+                progress(submission.submission_key)
+                partitions_name = partitions.submissions[submission.kind].name
+                assert partitions_name is not None
+                instance.add_dynamic_partitions(partitions_name, [submission.submission_key])
+                job = repository.get_job(f"load_{submission.kind}")
+                tags = {"otn/collection": submission.collectioncode, "otn/node": submission.node}
+                result = job.execute_in_process(
+                    instance=instance,
+                    partition_key=submission.submission_key,
+                    raise_on_error=False,
+                    tags=tags,
+                    run_config=QUIET,
+                )
+                failed[submission.submission_key] = _failed_checks(result)
+    del sizes
+    with database.connect(settings) as connection:
+        waiting = {
+            s.submission_key: s for s in submissions.by_state(connection, ["held", "waiting", "received"])
+        }
+        outcome.files = [
+            _outcome_of(connection, key, failed.get(key, [])) for key in sorted({**touched, **waiting})
+        ]
+    return outcome
+
+
+def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: float) -> intake.Sizes:
+    """Look twice, so that a file that is still being copied is seen to grow; it stays for the next call."""
+    with database.connect(settings) as connection:
+        pushes.announce(connection, settings)
+        first = intake.look(connection, settings, {})
+    time.sleep(settle_seconds if first.still_arriving else 0)
+    with database.connect(settings) as connection:
+        second = intake.look(connection, settings, first.sizes)
+    outcome.problems = second.problems + [
+        f"{name}: still being copied; it will be taken when it lies still" for name in second.still_arriving
+    ]
+    return second.sizes
+
+
+def _outcome_of(
+    connection: database.Connection, key: str, failed_checks: list[dict[str, Any]]
+) -> FileOutcome:
+    row = connection.execute(
+        "select state, reason, raw_rows, loaded_rows, duplicate_rows, refused_rows, waiting_rows from platform.submissions"
+        " where submission_key = %s",
+        [key],
+    ).fetchone()
+    assert row is not None
+    refused = connection.execute(
+        "select row_number, column_name, found, expected, remedy from platform.refused_rows where submission_key = %s"
+        " order by row_number",
+        [key],
+    ).fetchall()
+    names = ["row", "column", "found", "expected", "remedy"]
+    counts = dict(zip(["raw", "loaded", "duplicate", "refused", "waiting"], row[2:], strict=True))
+    return FileOutcome(
+        key, row[0], row[1], counts, [dict(zip(names, r, strict=True)) for r in refused], failed_checks
+    )
+
+
+def push(
+    settings: Settings,
+    push_date: str,
+    progress: Progress = lambda text: None,
+    git_issue_link: str | None = None,
+) -> PushOutcome:
+    """Run every step of a push, in order; a step that fails ends it, and running it again goes on with the same bytes."""
+    from sensors.push_calendar import STEPS, partition_tags
+
+    outcome = PushOutcome(push_date, folder=str(snapshot.push_folder(settings, push_date)))
+    with dagster_instance() as instance:
+        repository = _repository()
+        for step in STEPS:
+            progress(step)
+            projects = list(instance.get_dynamic_partitions("projects"))
+            tags = {**partition_tags(step, push_date, projects), "otn/push_date": push_date}
+            config: dict[str, Any] = dict(QUIET)
+            if step == "push_3_match" and git_issue_link:
+                config["ops"] = {"detection_extracts_list": {"config": {"git_issue_link": git_issue_link}}}
+            result = repository.get_job(step).execute_in_process(
+                instance=instance, raise_on_error=False, tags=tags, run_config=config
+            )
+            outcome.failed_checks += _failed_checks(result)
+            outcome.steps[step] = "done" if result.success else "failed"
+            if not result.success:
+                outcome.error = _first_error(result)
+                break
+    _describe(settings, outcome)
+    return outcome
+
+
+def _describe(settings: Settings, outcome: PushOutcome) -> None:
+    import json
+
+    folder = Path(outcome.folder)
+    if (folder / "snapshot" / snapshot.MANIFEST).exists():
+        outcome.rehearsal = snapshot.read(settings, outcome.push_date).rehearsal
+    if outcome.good and (folder / "certificate.json").exists():
+        made = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+        outcome.certificate, outcome.counts = made["sha256"], made["counts"]["by reason"]
+        outcome.extracts = sorted(name for name in made["files"] if name.startswith("extracts/"))
+
+
+def _repository() -> Any:
+    from otn_dagster.definitions import build_defs
+
+    return build_defs().get_repository_def()
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
+    failed = []
+    for event in result.get_asset_check_evaluations():
+        if event.passed or event.metadata.get("outcome") == dg.TextMetadataValue("not evaluated"):
+            continue
+        rows = event.metadata.get("rows")
+        failed.append(
+            {
+                "check": event.check_name,
+                "asset": event.asset_key.to_user_string(),
+                "severity": event.severity.value,
+                "blocking": event.blocking,
+                "title": event.description,
+                "hint": event.metadata["hint"].value if "hint" in event.metadata else None,
+                "rows": [dict(record.data) for record in rows.records[:5]]
+                if isinstance(rows, dg.TableMetadataValue)
+                else [],
+            }
+        )
+    return failed
+
+
+def _first_error(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            described = data.user_failure_data.description if data.user_failure_data else None
+            return described or (data.error.message if data.error else "the step failed")
+    return "the run failed"

@@ -1,0 +1,25 @@
+"""
+By what Dagster divides the platform's work: submissions, push dates, projects.
+
+Belongs here: partition definitions and how they map. Does not belong here: which keys there are when (``sensors/``).
+"""
+
+import datetime as dt
+
+import dagster as dg
+
+from otn_dagster import calendar
+from otn_dagster.config import load_settings
+from otn_dagster.telemetry.submissions import KINDS
+
+# One partition a received file, and one set of them for each kind: an asset never shows files of another kind as missing.
+submissions = {kind: dg.DynamicPartitionsDefinition(name=f"{kind}_submissions") for kind in KINDS}
+
+# Static, so that a fresh clone knows them; to the end of next year, so that every redeploy refreshes them in time.
+push_dates = dg.StaticPartitionsDefinition(
+    calendar.push_dates(load_settings().pushes, dt.datetime.now(dt.UTC).date())
+)
+projects = dg.DynamicPartitionsDefinition(name="projects")
+push_projects = dg.MultiPartitionsDefinition({"push": push_dates, "project": projects})
+
+push_of_push_project = dg.MultiToSingleDimensionPartitionMapping("push")

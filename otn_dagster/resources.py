@@ -1,0 +1,82 @@
+"""
+What a run may touch: the node database and the lake of push files.
+
+Belongs here: handing domain objects to assets, and turning domain errors into Dagster failures. Does not belong here:
+any rule or any SQL.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from otn_dagster import database
+from otn_dagster.config import Settings, load_settings
+from otn_dagster.database import Connection
+from otn_dagster.pushes import LoadingLocked
+from otn_dagster.telemetry import extracts, intake, push_core, submissions
+from otn_dagster.telemetry import snapshot as snapshots
+from otn_dagster.telemetry.decisions import HeldForPerson
+from otn_dagster.telemetry.refusals import BadFile
+from otn_dagster.telemetry.submissions import Submission
+
+
+class NodeDatabase(dg.ConfigurableResource):
+    """The node database, by ``OTN_DATABASE_URL`` or the embedded server."""
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the node."""
+        return load_settings()
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection in one transaction."""
+        with database.connect(self.settings) as connection:
+            yield connection
+
+    @contextmanager
+    def loading(self, submission_key: str) -> Iterator[tuple[Connection, Settings, Submission]]:
+        """
+        One step of loading a submission, in one transaction.
+
+        A file that is refused, held or must wait rolls back, is noted as such, and fails the step without a retry.
+        """
+        try:
+            with self.connect() as connection:
+                yield connection, self.settings, submissions.get(connection, submission_key)
+        except (BadFile, HeldForPerson, LoadingLocked) as error:
+            with self.connect() as connection:
+                submission = submissions.get(connection, submission_key)
+                state = intake.note_failure(connection, submission, error)
+            raise dg.Failure(
+                description=f"{submission.file_name}: {error}",
+                metadata={"submission": submission_key, "state": state, "file": submission.file_name},
+                allow_retries=False,
+            ) from error
+
+
+class Lake(dg.ConfigurableResource):
+    """The files of pushes, under the data root."""
+
+    def folder(self, push_date: str) -> Path:
+        """Folder of a push."""
+        return snapshots.push_folder(load_settings(), push_date)
+
+    def snapshot(self, push_date: str) -> snapshots.Snapshot:
+        """Its frozen snapshot."""
+        return snapshots.read(load_settings(), push_date)
+
+    def matches(self, push_date: str) -> push_core.Matches:
+        """Its matches."""
+        return push_core.read(self.folder(push_date))
+
+    def before(self, push_date: str) -> tuple[snapshots.Snapshot, push_core.Matches] | None:
+        """Snapshot and matches of the last real push before it."""
+        date = snapshots.previous(load_settings(), push_date)
+        return None if date is None else (self.snapshot(date), self.matches(date))
+
+    def context(self, push_date: str) -> extracts.Context:
+        """What extracts, reports and summaries of a push are made from."""
+        return extracts.Context.of(self.snapshot(push_date), self.matches(push_date))

@@ -1,0 +1,90 @@
+"""
+Dagster's own servers as child processes: the webserver and the daemon, started and stopped together.
+
+Belongs here: starting, waiting for and stopping ``dagster dev``. Does not belong here: what it runs.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from otn_dagster.config import PROJECT_ROOT
+
+
+class Dagster:
+    """``dagster dev`` on loopback, in a process group of its own, stopped by its process id."""
+
+    def __init__(self, port: int, log: Path | None = None):
+        """Output goes to ``log``, or to this process's own where none is given."""
+        self.url = f"http://127.0.0.1:{port}"
+        self._port, self._log = port, log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        output = self._log.open("ab") if self._log else None
+        command = [
+            sys.executable,
+            "-m",
+            "dagster",
+            "dev",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self._port),
+            "-w",
+            "workspace.yaml",
+        ]
+        # A session of its own: Ctrl-C reaches this process, which then stops the children in order.
+        self._process = subprocess.Popen(
+            command,
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={**os.environ, "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONWARNINGS": "ignore"},
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop with SIGINT as a person would; whatever is left of the group after 30 seconds is killed."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait_until_ready(self, seconds: float = 180) -> None:
+        """Return when the webserver answers; raises where it ended or does not come up."""
+        assert self._process is not None
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                raise RuntimeError(
+                    f"dagster dev ended with {self._process.returncode}"
+                    + (f"; see {self._log}" if self._log else "")
+                )
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                if urllib.request.urlopen(f"{self.url}/server_info", timeout=5).status == 200:
+                    return
+            time.sleep(0.5)
+        raise RuntimeError(f"the Dagster UI did not answer at {self.url}")
+
+    def wait(self) -> None:
+        """Wait until it ends or the person presses Ctrl-C."""
+        assert self._process is not None
+        with contextlib.suppress(KeyboardInterrupt):
+            self._process.wait()

@@ -1,0 +1,368 @@
+"""Checks of detections: D1 to D25. Source: node manager training, detections-1 to detections-5 and verification."""
+
+import polars as pl
+
+from otn_dagster import pushes
+from otn_dagster.telemetry import missing_metadata, vue
+from otn_dagster.telemetry.checks.registry import Evidence, NotEvaluated, Rows, check
+
+RAW, CACHE, DRIFT, LIVE = "raw_detections", "detections", "time_drift_factors", "otn_detections"
+HR_ROWS = 1_000_000
+MINE = "from platform.detections d where submission_no = %s and withdrawn_at is null"
+
+
+def _raw(evidence: Evidence) -> pl.DataFrame:
+    return pl.read_parquet(evidence.submission.parquet(evidence.settings))
+
+
+@check(
+    "D1", RAW, "The export is a VUE export, every row readable", "Send the manufacturer's export unedited."
+)
+def file_format(evidence: Evidence) -> Rows:
+    return evidence.refused("datetime", "receiver", "transmitter", "sensor_value")
+
+
+@check(
+    "D2",
+    RAW,
+    "No time is before 1980 or in the future",
+    "The clock was not set: correct it in the manufacturer's software.",
+    blocking=True,
+)
+def impossible_times(evidence: Evidence) -> Rows:
+    bad = vue.impossible_times(_raw(evidence), pushes.now(evidence.connection).replace(tzinfo=None))
+    return bad.select("row_number", "datetime", "receiver", "transmitter").head(1000).to_dicts()
+
+
+@check(
+    "D3",
+    RAW,
+    "High-residence receivers do not flood the node",
+    "Filter HR data before loading, as agreed with the data centre.",
+    warning=True,
+)
+def high_residence_volume(evidence: Evidence) -> Rows:
+    counts = _raw(evidence).group_by("receiver").len("detections")
+    return counts.filter(pl.col("receiver").str.starts_with("HR"), pl.col("detections") > HR_ROWS).to_dicts()
+
+
+@check(
+    "D4", RAW, "No row repeats within the file", "Nothing to do: a repeated row is loaded once.", warning=True
+)
+def repeated_rows(evidence: Evidence) -> Rows:
+    same = ["datetime", "receiver", "transmitter", "sensor_value"]
+    return (
+        _raw(evidence)
+        .group_by(same)
+        .agg(copies=pl.len(), rows=pl.col("row_number").head(5))
+        .filter(pl.col("copies") > 1)
+        .to_dicts()
+    )
+
+
+@check("D5", RAW, "Receivers have numeric serials", "Correct the receiver's name in VUE.", warning=True)
+def serial_format(evidence: Evidence) -> Rows:
+    receivers = _raw(evidence).group_by("receiver").len("detections")
+    return receivers.filter(~pl.col("receiver").str.contains(r"-\d{1,7}$")).to_dicts()
+
+
+@check(
+    "D6",
+    RAW,
+    "Receiver models are known",
+    "Add the model to instrument_models, or correct the receiver's name.",
+    warning=True,
+)
+def model_format(evidence: Evidence) -> Rows:
+    models = {
+        row["model"]
+        for row in evidence.rows("select model from obis.instrument_models where usage in ('rcvr', 'trncvr')")
+    }
+    receivers = (
+        _raw(evidence)
+        .group_by("receiver")
+        .len("detections")
+        .with_columns(model=pl.col("receiver").str.replace(r"-\d+$", "").str.to_uppercase())
+    )
+    return [
+        r
+        for r in receivers.to_dicts()
+        if not any(r["model"] == m or r["model"].startswith(f"{m}-") for m in models)
+    ]
+
+
+@check(
+    "D7",
+    CACHE,
+    "Rows were not loaded before",
+    "Nothing to do: rows that are loaded already are not loaded twice.",
+    warning=True,
+)
+def loaded_before(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        "select duplicate_rows as already_loaded, loaded_rows as new, raw_rows from platform.submissions"
+        " where submission_key = %s and duplicate_rows > 0",
+        evidence.submission.submission_key,
+    )
+
+
+@check("D8", CACHE, "Every year with rows has its table", "Load the file again.")
+def year_tables(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        "select distinct extract(year from datetime)::int as year "
+        + MINE
+        + " and not exists (select 1 from pg_tables"
+        " where schemaname = %s and tablename = 'detections_' || extract(year from datetime)::int)",
+        evidence.submission.submission_no,
+        evidence.schema,
+    )
+
+
+@check(
+    "D9", CACHE, "Every row of the file is loaded, repeated or refused", "Load the file again.", blocking=True
+)
+def all_rows_accounted(evidence: Evidence) -> Rows:
+    raw = _raw(evidence).height
+    rows = evidence.rows(
+        "select raw_rows, loaded_rows, duplicate_rows, refused_rows from platform.submissions where submission_key = %s",
+        evidence.submission.submission_key,
+    )
+    good = (
+        rows[0]["raw_rows"]
+        == raw + rows[0]["refused_rows"]
+        == sum(rows[0][k] for k in ("loaded_rows", "duplicate_rows", "refused_rows"))
+    )
+    return [] if good else [{"rows_in_file": raw, **rows[0]}]
+
+
+@check(
+    "D10",
+    CACHE,
+    "Serials of receivers are known to a deployment",
+    "Send the deployment metadata of these receivers.",
+    warning=True,
+)
+def known_serials(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        "select receiver, count(*) as detections "
+        + MINE
+        + " and not exists (select 1 from obis.moorings m join"
+        " platform.receiver_keys k on k.rcv_serial_no = m.collectornumber where k.receiver_key = d.receiver_key) group by 1 order by 2 desc",
+        evidence.submission.submission_no,
+    )
+
+
+@check(
+    "D11",
+    CACHE,
+    "Models of receivers agree with their deployments",
+    "Correct INS_MODEL_NO of the deployment.",
+    warning=True,
+)
+def models_agree(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select d.receiver, m.instrumentmodel, count(*) as detections from platform.detections d
+           join platform.receiver_keys k using (receiver_key)
+           join obis.moorings m on m.basisofrecord = 'RECEIVER' and m.collectornumber = k.rcv_serial_no
+           where submission_no = %s and upper(split_part(m.instrumentmodel, '-', 1)) <> upper(split_part(d.receiver, '-', 1))
+           group by 1, 2 order by 3 desc""",
+        evidence.submission.submission_no,
+    )
+
+
+@check(
+    "D12",
+    CACHE,
+    "No detection is loaded twice",
+    "Report it: the table's key should have refused it.",
+    blocking=True,
+)
+def loaded_twice(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        "select receiver, datetime, transmitter, sensor_value, count(*) as copies "
+        + MINE
+        + " group by 1, 2, 3, 4 having count(*) > 1 order by 2 limit 1000",
+        evidence.submission.submission_no,
+    )
+
+
+@check("D13", CACHE, "Sensor values are raw", "Export raw sensor values (ADC) from VUE.", warning=True)
+def raw_sensor_values(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        "select sensor_unit, count(*) as detections "
+        + MINE
+        + " and sensor_value is not null and sensor_unit is distinct from 'ADC'"
+        " group by 1 order by 2 desc",
+        evidence.submission.submission_no,
+    )
+
+
+@check(
+    "D14",
+    DRIFT,
+    "Clock drift is plausible",
+    "Refused until a person decides: `otn-dagster held`, `otn-dagster decide`.",
+)
+def plausible_drift(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select receiver, initialized_at, offload_at, offset_end, round((factor * 86400)::numeric, 3) as seconds_per_day
+           from platform.time_drift_factors where not accepted and receiver_key in
+               (select receiver_key from platform.events where submission_key = %s) order by 1, 2""",
+        evidence.submission.submission_key,
+    )
+
+
+@check(
+    "D15",
+    LIVE,
+    "Detections that the clock correction moved to another year",
+    "Nothing to do: they stand in the year of the corrected time.",
+    warning=True,
+)
+def moved_year(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select o.catalognumber, o.uncorrected_datecollected, o.datecollected from obis.otn_detections o
+           join platform.detections d using (det_key, receiver_key) where d.submission_no = %s
+           and extract(year from o.uncorrected_datecollected) <> o.yearcollected order by 1 limit 1000""",
+        evidence.submission.submission_no,
+    )
+
+
+@check(
+    "D16",
+    DRIFT,
+    "Receivers of events are named as receivers of detections",
+    "Correct the receiver's name in VUE.",
+    warning=True,
+)
+def event_models(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select distinct e.receiver, d.receiver as in_detections from platform.events e
+           join platform.detections d using (receiver_key) where e.submission_key = %s and d.receiver <> e.receiver order by 1""",
+        evidence.submission.submission_key,
+    )
+
+
+@check("D17", LIVE, "Sensor rows are all promoted", "Load the file again.")
+def sensor_counts(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select count(*) filter (where d.sensor_value is not null) as in_detections,
+               count(*) filter (where o.sensorraw is not null) as in_otn_detections
+           from platform.detections d join obis.otn_detections o using (det_key, receiver_key) where d.submission_no = %s
+           having count(*) filter (where d.sensor_value is not null) <> count(*) filter (where o.sensorraw is not null)""",
+        evidence.submission.submission_no,
+    )
+
+
+@check(
+    "D18",
+    LIVE,
+    "detections and otn_detections count the same, but for those without a receiver",
+    "Load the file again.",
+)
+def counts_agree(evidence: Evidence) -> Rows:
+    """Counted independently of the assignment: a detection with a deployment around it must be promoted."""
+    return evidence.rows(
+        """select extract(year from d.datetime)::int as year, count(*) as not_promoted from platform.detections d
+           join platform.receiver_keys k using (receiver_key)
+           where d.submission_no = %s and d.withdrawn_at is null
+             and not exists (select 1 from obis.otn_detections o where o.det_key = d.det_key and o.receiver_key = d.receiver_key)
+             and exists (select 1 from obis.moorings m where m.basisofrecord = 'RECEIVER' and m.collectornumber = k.rcv_serial_no
+                 and d.datetime between m.startdatetime + interval '1 day' and coalesce(m.enddatetime, 'infinity') - interval '1 day')
+           group by 1 order by 1""",
+        evidence.submission.submission_no,
+    )
+
+
+@check("D19", LIVE, "Dates and their parts agree", "Report it.")
+def date_parts(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select o.catalognumber, o.datecollected, o.yearcollected, o.julianday from obis.otn_detections o
+           join platform.detections d using (det_key, receiver_key) where d.submission_no = %s
+           and (extract(year from datecollected) <> yearcollected or extract(doy from datecollected) <> julianday) limit 1000""",
+        evidence.submission.submission_no,
+    )
+
+
+@check("D20", LIVE, "Every promoted detection has its position", "Correct the deployment's coordinates.")
+def positions_present(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select o.catalognumber, o.station from obis.otn_detections o join platform.detections d using (det_key, receiver_key)
+           where d.submission_no = %s and o.the_geom is null limit 1000""",
+        evidence.submission.submission_no,
+    )
+
+
+@check(
+    "D21",
+    LIVE,
+    "Every detection has a receiver deployment (report 3b)",
+    "Send the deployment metadata of these receivers.",
+    warning=True,
+)
+def without_receiver(evidence: Evidence) -> Rows:
+    return missing_metadata.report(evidence.connection, evidence.code)
+
+
+@check(
+    "D22",
+    LIVE,
+    "Downloaded receivers have detections",
+    "Send the missing export, or confirm that nothing was heard.",
+    warning=True,
+)
+def receivers_without_detections(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select m.catalognumber, m.startdatetime, m.enddatetime from obis.moorings m where m.collectioncode = %s
+           and m.basisofrecord = 'RECEIVER' and exists (select 1 from obis.moorings x where x.basisofrecord = 'DOWNLOAD'
+               and x.relatedcatalogitem = m.catalognumber and x.collectioncode = m.collectioncode)
+           and not exists (select 1 from obis.otn_detections o where o.rcvrcatnumber = m.catalognumber
+               and o.collectioncode = m.collectioncode) order by 1""",
+        evidence.code,
+    )
+
+
+@check(
+    "D23",
+    LIVE,
+    "Sentinel and transceiver tags are known as such",
+    "Nothing to do: the push puts them into sentinel extracts.",
+    warning=True,
+)
+def sentinel_rows(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select o.fieldnumber as transmitter, count(*) as detections from obis.otn_detections o
+           join platform.detections d using (det_key, receiver_key) where d.submission_no = %s and exists (select 1
+               from obis.moorings m where m.fieldnumber = o.fieldnumber and m.relationshiptype = 'STATION') group by 1 order by 2 desc""",
+        evidence.submission.submission_no,
+    )
+
+
+@check(
+    "D24",
+    LIVE,
+    "Another person ran every check again",
+    "Materialize the checks again and sign off.",
+    warning=True,
+)
+def second_look(evidence: Evidence) -> Rows:
+    raise NotEvaluated("a second person's sign-off is not recorded here")
+
+
+@check(
+    "D25",
+    LIVE,
+    "No detection is reported by two projects",
+    "The same receiver data came from two projects: ask both.",
+    warning=True,
+)
+def double_reporting(evidence: Evidence) -> Rows:
+    return evidence.rows(
+        """select d.receiver, s.submission_key as also_in, count(*) as detections from platform.detections d
+           join platform.detections o on o.receiver_key = d.receiver_key and o.datetime = d.datetime
+               and o.transmitter_key = d.transmitter_key and o.submission_no <> d.submission_no and o.withdrawn_at is null
+           join platform.submissions s on s.submission_no = o.submission_no and s.collectioncode <> %s
+           where d.submission_no = %s group by 1, 2 order by 3 desc""",
+        evidence.code,
+        evidence.submission.submission_no,
+    )

@@ -1,0 +1,106 @@
+"""Checks of project metadata: P1 to P7. Source: node manager training, "Create and Update Projects"."""
+
+import re
+from urllib.parse import urlparse
+
+from otn_dagster.telemetry import load_project
+from otn_dagster.telemetry.checks.registry import Evidence, NotEvaluated, Rows, check
+from otn_dagster.telemetry.project_form import Project
+
+FORM, LIVE = "raw_project", "otn_resources"
+ORDINARY = re.compile(r"^[\w\s.,;:'\"()\[\]/&%+–—-]*$")
+
+
+def _form(evidence: Evidence) -> Project:
+    return load_project.read(evidence.settings, evidence.submission)
+
+
+@check("P1", FORM, "No strange characters in code, title and abstract", "Retype the passage.", warning=True)
+def strange_characters(evidence: Evidence) -> Rows:
+    form = _form(evidence)
+    texts = {"code": form.code or "", "title": form.title, "abstract": form.abstract}
+    return [
+        {"field": name, "found": "".join(sorted({c for c in text if not ORDINARY.match(c)}))}
+        for name, text in texts.items()
+        if not ORDINARY.match(text)
+    ]
+
+
+@check(
+    "P2",
+    FORM,
+    "Every contact is readable, its affiliation known",
+    "Complete the contact line, or add the institution.",
+    warning=True,
+)
+def contacts(evidence: Evidence) -> Rows:
+    form = _form(evidence)
+    unread: Rows = [
+        {"problem": "not readable", "line": line} for field, line in form.unread if field == "contacts"
+    ]
+    known = {
+        row["name"].lower()
+        for row in evidence.rows("select institutioncode as name from obis.institution_codes")
+    }
+    unknown = {c.affiliation for c in form.contacts if c.affiliation and c.affiliation.lower() not in known}
+    return unread + [
+        {"problem": "affiliation is not in institution_codes", "line": name} for name in sorted(unknown)
+    ]
+
+
+@check("P3", FORM, "The URL is well-formed", "Give it as https://...", warning=True)
+def url(evidence: Evidence) -> Rows:
+    found = _form(evidence).url
+    good = found is None or (urlparse(found).scheme in ("http", "https") and "." in urlparse(found).netloc)
+    return [] if good else [{"url": found}]
+
+
+@check("P4", FORM, "Species are accepted taxa of WoRMS", "Use the accepted name.")
+def species(evidence: Evidence) -> Rows:
+    unread: Rows = [
+        {"problem": "not readable", "line": line}
+        for field, line in _form(evidence).unread
+        if field == "species"
+    ]
+    if unread:
+        return unread
+    raise NotEvaluated("needs the WoRMS web service")
+
+
+@check(
+    "P5",
+    FORM,
+    "The places give a bounding box",
+    "Give at least two points as latitude/longitude.",
+    warning=True,
+)
+def bounding_box(evidence: Evidence) -> Rows:
+    form = _form(evidence)
+    return [] if len(form.points) >= 2 else [{"points": len(form.points), "places": "; ".join(form.places)}]
+
+
+@check("P6", FORM, "Start and end dates are readable", "Write YYYY-MM-DD to YYYY-MM-DD, or to ongoing.")
+def dates(evidence: Evidence) -> Rows:
+    form = _form(evidence)
+    unread: Rows = [{"dates": line} for field, line in form.unread if field == "dates"]
+    backwards = form.start and form.end and form.end < form.start
+    return unread + ([{"dates": f"{form.start} to {form.end}"}] if backwards else [])
+
+
+@check(
+    "P7",
+    LIVE,
+    "The project is complete and its code unique across all nodes",
+    "Fill in the form; choose a free code.",
+)
+def complete_and_unique(evidence: Evidence) -> Rows:
+    form = _form(evidence)
+    missing: Rows = [{"field": name} for name in ("title", "abstract", "contacts") if not getattr(form, name)]
+    others = evidence.rows(
+        "select distinct node from platform.submissions where collectioncode = %s and node <> %s",
+        evidence.code,
+        evidence.submission.node,
+    )
+    return missing + [
+        {"field": "code", "found": f"also submitted under node {row['node']}"} for row in others
+    ]

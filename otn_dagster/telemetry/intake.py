@@ -1,0 +1,118 @@
+"""
+What comes in: files that lie still are received, and submissions whose time has come are started.
+
+Belongs here: deciding what to load next, and noting why something was not loaded. Does not belong here: watching (the
+sensor) and loading (``loading.py``).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otn_dagster import pushes
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.telemetry import decisions, submissions
+from otn_dagster.telemetry.refusals import BadFile, MissingProject
+from otn_dagster.telemetry.submissions import Submission
+
+Sizes = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What one look into ``incoming/`` found."""
+
+    received: list[Submission] = field(default_factory=list)
+    still_arriving: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    sizes: Sizes = field(default_factory=dict)
+
+
+def look(
+    connection: Connection, settings: Settings, before: Sizes, wait_for_stillness: bool = True
+) -> Intake:
+    """
+    Receive every file whose size and time are what they were at the last look (``before``).
+
+    A file that is still being copied changes between two looks and is left for the next one. Safe to repeat: a file
+    that was received is known by its content.
+    """
+    settings.incoming.mkdir(parents=True, exist_ok=True)
+    intake = Intake(problems=submissions.misplaced(settings))
+    nodes = {node.code for node in settings.nodes}
+    for node, code, kind, path in submissions.incoming_files(settings):
+        if node not in nodes or kind not in submissions.KINDS or not submissions.COLLECTION_CODE.match(code):
+            continue
+        name, state = str(path.relative_to(settings.incoming)), _state(path)
+        intake.sizes[name] = state
+        known = before.get(name)
+        if known == [*state, 1]:
+            intake.sizes[name] = [*state, 1]
+        elif wait_for_stillness and known != state:
+            intake.still_arriving.append(name)
+        else:
+            submission, is_new = submissions.receive(connection, settings, node, code, kind, path)
+            intake.sizes[name] = [*state, 1]
+            if is_new:
+                intake.received.append(submission)
+    return intake
+
+
+def _state(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def ready(connection: Connection) -> list[tuple[Submission, str]]:
+    """
+    Submissions to start now, in loading order, each with a key that is the same for the same occasion.
+
+    Received ones, once the project form of their collection is through; waiting ones, once loading is unlocked or
+    their project has come; held ones, once a person decided.
+    """
+    locked = {node for _, node in pushes.locked(connection)}
+    projects = {code for (code,) in connection.execute("select collectioncode from obis.otn_resources")}
+    candidates = submissions.by_state(connection, ["received", "waiting", "held"])
+    forms_open = {s.collectioncode for s in candidates if s.kind == "project" and s.state == "received"}
+    found = []
+    for submission in candidates:
+        if submission.state == "received":
+            if submission.kind == "project" or submission.collectioncode not in forms_open:
+                found.append((submission, submission.submission_key))
+        elif submission.state == "waiting":
+            if submission.node not in locked and (
+                submission.kind == "project" or submission.collectioncode in projects
+            ):
+                found.append(
+                    (submission, f"{submission.submission_key} after {_occasion(connection, submission)}")
+                )
+        elif decision := decisions.answer(connection, "removal", submission.submission_key):
+            found.append((submission, f"{submission.submission_key} {decision}"))
+    return found
+
+
+def _occasion(connection: Connection, submission: Submission) -> str:
+    """What ended the wait: the last push that finished on this node, or the project form that came."""
+    row = connection.execute(
+        "select (select max(push_date)::text from platform.push_cutoffs where node = %s and finished_at is not null),"
+        " (select submission_key from obis.otn_resources where collectioncode = %s)",
+        [submission.node, submission.collectioncode],
+    ).fetchone()
+    assert row is not None
+    return f"{row[0]} {row[1]}"
+
+
+def note_failure(connection: Connection, submission: Submission, error: Exception) -> str:
+    """Set the state that an error means for a submission, with its reason; returns the state. Safe to repeat."""
+    if isinstance(error, MissingProject | pushes.LoadingLocked):
+        state = "waiting"
+    elif isinstance(error, decisions.HeldForPerson):
+        decisions.ask(connection, error.topic, error.subject, error.details)
+        rejected = decisions.answer(connection, error.topic, error.subject) == "reject"
+        state = "refused" if rejected else "held"
+    elif isinstance(error, BadFile):
+        state = "refused"
+    else:
+        return submission.state
+    submissions.move(connection, submission.submission_key, state, f"{submission.file_name}: {error}")
+    return state

@@ -1,0 +1,278 @@
+"""
+The loading path, step by step, as the UI shows it: one function a step, one transaction each.
+
+Belongs here: the order of steps and what each reports. Does not belong here: how a step works (``load_*.py``).
+
+Every step is safe to repeat and to kill: it is one transaction, and what it writes is found again by its key.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.telemetry import (
+    load_deployments,
+    load_detections,
+    load_events,
+    load_project,
+    load_tags,
+    missing_metadata,
+    plots,
+    promotion,
+)
+from otn_dagster.telemetry.submissions import Submission
+
+PREVIEW_ROWS = 8
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did: rows, facts, a few rows to look at, the columns of its table, a picture."""
+
+    rows: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    preview: list[dict[str, Any]] = field(default_factory=list)
+    columns: list[tuple[str, str]] = field(default_factory=list)
+    picture: bytes | None = None
+
+
+def raw_project(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Read the form."""
+    form = load_project.read(settings, submission)
+    facts = {
+        "title": form.title,
+        "contacts": len(form.contacts),
+        "species": len(form.species),
+        "unread lines": len(form.unread),
+    }
+    return StepReport(1, facts, [vars(contact) for contact in form.contacts])
+
+
+def otn_resources(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Write the project, its people and its species."""
+    load_project.load(connection, settings, submission)
+    return _table_report(
+        connection, 1, {}, "obis", "otn_resources", "submission_key", submission.submission_key
+    )
+
+
+def raw_tags(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Keep the tag sheet's rows as submitted."""
+    sheet = load_tags.load_raw(connection, settings, submission)
+    facts = {
+        "usable rows": len(sheet.tags),
+        "refused rows": len(sheet.refused),
+        "header in row": sheet.sheet.header_row,
+    }
+    return _own_table(connection, submission, len(sheet.raw), facts, "c_tag_meta")
+
+
+def tag_cache(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Type the tag sheet's rows and name animals and transmitters."""
+    tags = load_tags.load_cache(connection, settings, submission)
+    facts = {
+        "animals": len({tag["catalognumber"] for tag in tags}),
+        "transmitters": len({tag["transmitter"] for tag in tags if tag["transmitter"]}),
+    }
+    return _own_table(connection, submission, len(tags), facts, "tag_cache")
+
+
+def otn_animals_and_transmitters(
+    connection: Connection, settings: Settings, submission: Submission
+) -> tuple[StepReport, StepReport]:
+    """Merge animals and transmitters into the upper tables, together."""
+    animals, transmitters = load_tags.load(connection, settings, submission)
+    code = submission.collectioncode.lower()
+    return (
+        _table_report(connection, _rows_of(animals), _merge_facts(animals), code, "otn_animals"),
+        _table_report(
+            connection, _rows_of(transmitters), _merge_facts(transmitters), code, "otn_transmitters"
+        ),
+    )
+
+
+def raw_deployments(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Keep the deployment sheet's rows as submitted."""
+    sheet = load_deployments.load_raw(connection, settings, submission)
+    facts = {
+        "usable rows": len(sheet.deployments),
+        "refused rows": len(sheet.refused),
+        "header in row": sheet.sheet.header_row,
+    }
+    return _own_table(connection, submission, len(sheet.raw), facts, "c_shortform")
+
+
+def rcvr_locations(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Type the deployment sheet's rows and name deployments."""
+    rows = load_deployments.load_intermediate(connection, settings, submission)
+    facts = {
+        "stations": len({row["station_name"] for row in rows}),
+        "receivers": len({row["rcv_serial_no"] for row in rows if row["rcv_serial_no"]}),
+        "not recovered": sum(row["recover_date"] is None for row in rows),
+    }
+    return _own_table(connection, submission, len(rows), facts, "rcvr_locations")
+
+
+def moorings(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Merge stations, receivers, transmitters and downloads; promote the detections that waited for them."""
+    difference, serials = load_deployments.load(connection, settings, submission)
+    promoted = promotion.promote(connection, serials)
+    facts = _merge_facts(difference) | {
+        "detections promoted now": promoted.inserted,
+        "detections taken back": promoted.removed,
+    }
+    return _table_report(
+        connection, _rows_of(difference), facts, submission.collectioncode.lower(), "moorings"
+    )
+
+
+def raw_detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Keep the export's rows as one Parquet file."""
+    export = load_detections.load_raw(connection, settings, submission)
+    frame = export.rows
+    facts = {
+        "receivers": frame["receiver"].n_unique(),
+        "transmitters": frame["transmitter"].n_unique(),
+        "first": str(frame["datetime"].min()),
+        "last": str(frame["datetime"].max()),
+        "refused rows": len(export.refused),
+        "file": str(submission.parquet(settings)),
+    }
+    columns = [(name, str(kind)) for name, kind in frame.schema.items()]
+    return StepReport(export.raw_rows, facts, frame.head(PREVIEW_ROWS).to_dicts(), columns)
+
+
+def detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Accept the rows that are not loaded yet, each with its det_key."""
+    loaded = load_detections.load(connection, settings, submission)
+    counts = loaded.counts
+    facts: dict[str, Any] = {
+        "new or unchanged": counts.loaded,
+        "duplicates": counts.duplicate,
+        "refused": counts.refused,
+    }
+    facts |= {
+        f"{year}": f"{new:,} new, {already:,} already loaded"
+        for year, (already, new) in loaded.by_year.items()
+    }
+    if loaded.withdrawn:
+        facts["withdrawn"] = loaded.withdrawn
+    picture = plots.bars(
+        {str(year): new for year, (_, new) in loaded.by_year.items()}, "new detections by year"
+    )
+    report = _table_report(
+        connection, counts.loaded, facts, "platform", "detections", "submission_no", submission.submission_no
+    )
+    return StepReport(report.rows, report.facts, report.preview, report.columns, picture)
+
+
+def otn_detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Correct times, assign receivers, promote; say which receivers have no metadata."""
+    promoted = promotion.promote(connection, load_events.receivers_of(settings, submission))
+    facts: dict[str, Any] = {
+        "inserted": promoted.inserted,
+        "taken back": promoted.removed,
+        "without receiver": promoted.without_receiver,
+        "moved to another year": promoted.moved_year,
+    }
+    missing = missing_metadata.report(connection, submission.collectioncode)
+    if missing:
+        facts["missing metadata (3b)"] = "\n".join(row["report"] for row in missing[:20])
+    return _table_report(
+        connection,
+        promoted.promoted,
+        facts,
+        "obis",
+        "otn_detections",
+        "collectioncode",
+        submission.collectioncode,
+    )
+
+
+def raw_events(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Keep the event export's rows as one Parquet file."""
+    export = load_events.load_raw(connection, settings, submission)
+    counts = dict(export.rows["description"].value_counts(sort=True).head(12).iter_rows())
+    facts = {**counts, "refused rows": len(export.refused), "file": str(submission.parquet(settings))}
+    columns = [(name, str(kind)) for name, kind in export.rows.schema.items()]
+    return StepReport(export.raw_rows, facts, export.rows.head(PREVIEW_ROWS).to_dicts(), columns)
+
+
+def events(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Accept the events that are not loaded yet; uploads become DOWNLOAD rows of moorings."""
+    counts = load_events.load(connection, settings, submission)
+    downloads = load_events.load_downloads(connection, settings, submission)
+    facts = {"duplicates": counts.duplicate, "refused": counts.refused, "downloads": downloads}
+    return _own_table(connection, submission, counts.loaded, facts, "events")
+
+
+def time_drift_factors(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Work out how the receivers' clocks drifted and correct their detections."""
+    drifts = load_events.load_drift(connection, settings, submission)
+    promoted = promotion.promote(connection, load_events.receivers_of(settings, submission))
+    preview = [
+        {
+            "receiver": drift.receiver,
+            "initialized": drift.segment.start,
+            "offload": drift.segment.end,
+            "offset at offload (s)": drift.segment.offset_end,
+            "seconds per day": round(drift.segment.seconds_per_day, 3),
+            "accepted": drift.accepted,
+        }
+        for drift in drifts
+    ]
+    facts = {
+        "refused for a person": sum(not drift.accepted for drift in drifts),
+        "detections moved": promoted.inserted,
+    }
+    picture = plots.clock_drift(drifts, "clock drift") if drifts else None
+    return StepReport(len(drifts), facts, preview[:PREVIEW_ROWS], picture=picture)
+
+
+def receiver_config(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Keep what the receivers were set to listen to."""
+    rows = load_events.load_config(connection, settings, submission)
+    return _table_report(
+        connection, rows, {}, "platform", "receiver_config", "submission_key", submission.submission_key
+    )
+
+
+def _rows_of(difference: Any) -> int:
+    return difference.inserted + difference.changed + difference.unchanged
+
+
+def _merge_facts(difference: Any) -> dict[str, Any]:
+    facts = {"new": difference.inserted, "changed": difference.changed, "unchanged": difference.unchanged}
+    return facts | ({"removed": difference.removed} if difference.removed else {})
+
+
+def _own_table(
+    connection: Connection, submission: Submission, rows: int, facts: dict[str, Any], name: str
+) -> StepReport:
+    schema = submission.collectioncode.lower()
+    return _table_report(connection, rows, facts, schema, name, "submission_key", submission.submission_key)
+
+
+def _table_report(
+    connection: Connection,
+    rows: int,
+    facts: dict[str, Any],
+    schema: str,
+    name: str,
+    column: str | None = None,
+    value: Any = None,
+) -> StepReport:
+    table = sql.Identifier(schema, name)
+    where = sql.SQL(" where {} = %s").format(sql.Identifier(column)) if column else sql.SQL("")
+    with connection.cursor(row_factory=dict_row) as cursor:
+        query = sql.SQL("select * from {}{} limit {}").format(table, where, sql.Literal(PREVIEW_ROWS))
+        preview = cursor.execute(query, [value] if column else None).fetchall()
+    columns = connection.execute(
+        "select column_name, data_type from information_schema.columns where table_schema = %s and table_name = %s order by ordinal_position",
+        [schema, name],
+    ).fetchall()
+    return StepReport(rows, {**facts, "table": f"{schema}.{name}"}, preview, columns)

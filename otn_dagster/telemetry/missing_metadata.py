@@ -1,0 +1,59 @@
+"""
+The missing-metadata report (detections-3b): detections that wait for a receiver deployment, receiver by receiver.
+
+Belongs here: counting and wording. Does not belong here: assigning receivers (``promotion.py``).
+"""
+
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from otn_dagster.database import Connection
+
+REPORT_THRESHOLD = 100  # detections per receiver, as in the field's notebook
+
+QUERY = """
+with waiting as (
+    select d.receiver, d.receiver_key, d.datetime, d.transmitter
+    from platform.detections d join platform.submissions s using (submission_no)
+    where s.collectioncode = %(code)s and d.withdrawn_at is null
+        and not exists (select 1 from obis.otn_detections o where o.receiver_key = d.receiver_key and o.det_key = d.det_key)),
+known as (
+    select k.receiver_key, m.startdatetime, m.enddatetime from obis.moorings m
+    join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber where m.basisofrecord = 'RECEIVER'),
+placed as (
+    select w.*, case
+        when not exists (select 1 from known where known.receiver_key = w.receiver_key) then 'no known deployment'
+        when w.datetime < (select min(startdatetime) from known where known.receiver_key = w.receiver_key) then 'before deployments'
+        when not exists (select 1 from known where known.receiver_key = w.receiver_key and startdatetime > w.datetime)
+            then 'after deployments'
+        else 'between deployments' end as position,
+        case when exists (select 1 from obis.moorings m where m.fieldnumber = w.transmitter and m.relationshiptype = 'ANIMAL') then 'animal'
+             when exists (select 1 from obis.moorings m where m.fieldnumber = w.transmitter and m.relationshiptype = 'STATION'
+                 and m.collectornumber is not null) then 'transceiver'
+             when exists (select 1 from obis.moorings m where m.fieldnumber = w.transmitter and m.relationshiptype = 'STATION') then 'test'
+             else 'animal' end as tag
+    from waiting w)
+select receiver, position, count(*) as detections, count(*) filter (where tag = 'transceiver') as transceiver,
+    count(*) filter (where tag = 'animal') as animal, count(*) filter (where tag = 'test') as test,
+    min(datetime) as first, max(datetime) as last
+from placed group by receiver, position order by count(*) desc, receiver, position
+"""
+
+
+def report(connection: Connection, collectioncode: str) -> list[dict[str, Any]]:
+    """One row per receiver and position relative to its known deployments, most detections first, each with its sentence."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(QUERY, {"code": collectioncode}).fetchall()
+    return [
+        {**row, "report": sentence(row), "above_threshold": row["detections"] >= REPORT_THRESHOLD}
+        for row in rows
+    ]
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """``VR2W-123456 missing 120 detections (0 transceiver tags, 120 animal tags, 0 test tags) (before deployments) (a to b)``."""
+    return (
+        f"{row['receiver']} missing {row['detections']} detections ({row['transceiver']} transceiver tags, {row['animal']} animal"
+        f" tags, {row['test']} test tags) ({row['position']}) ({row['first']} to {row['last']})"
+    )

@@ -1,0 +1,123 @@
+"""
+Plots where people would rather look than read, as small PNG pictures.
+
+Belongs here: drawing. Does not belong here: choosing what is drawn for whom (``push_report.py``, ``assets/``).
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import polars as pl
+
+MANY_ANIMALS = 60
+BLUE, GREY, ORANGE = "#1f6f9c", "#9aa5ad", "#d9822b"
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def markdown(png: bytes, title: str) -> str:
+    """A picture as Dagster's metadata shows it."""
+    return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def abacus(detections: pl.DataFrame, title: str) -> bytes:
+    """Animals against time, a dot a day: frame with catalogNumber, dateCollectedUTC, detectedBy."""
+    days = detections.select(
+        "catalogNumber", pl.col("dateCollectedUTC").dt.date().alias("day"), "detectedBy"
+    ).unique()
+    animals = (
+        days.group_by("catalogNumber")
+        .len()
+        .sort("len", descending=True)
+        .head(MANY_ANIMALS)["catalogNumber"]
+        .sort()
+    )
+    days = days.filter(pl.col("catalogNumber").is_in(animals.to_list()))
+    figure, axes = plt.subplots(figsize=(8, max(1.5, 0.18 * len(animals) + 1)))
+    row = {animal: index for index, animal in enumerate(animals)}
+    for index, (array,) in enumerate(days.select("detectedBy").unique().sort("detectedBy").iter_rows()):
+        part = days.filter(pl.col("detectedBy") == array)
+        axes.scatter(
+            part["day"].to_list(),
+            [row[a] for a in part["catalogNumber"]],
+            s=9,
+            label=array,
+            color=f"C{index % 10}",
+        )
+    axes.set_yticks(range(len(animals)), list(animals), fontsize=6)
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(axis="x", labelsize=7)
+    if days.height:
+        axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title="heard by", title_fontsize=6)
+    axes.grid(axis="x", alpha=0.3)
+    return _png(figure)
+
+
+def receiver_map(stations: pl.DataFrame, title: str) -> bytes:
+    """Stations by position, size by detections, hollow where silent: frame with longitude, latitude, detections."""
+    figure, axes = plt.subplots(figsize=(6, 5))
+    silent, heard = stations.filter(pl.col("detections") == 0), stations.filter(pl.col("detections") > 0)
+    axes.scatter(
+        silent["longitude"].to_list(),
+        silent["latitude"].to_list(),
+        s=12,
+        facecolors="none",
+        edgecolors=GREY,
+        label="silent",
+    )
+    sizes = [12 + 6 * count**0.5 for count in heard["detections"]]
+    axes.scatter(
+        heard["longitude"].to_list(),
+        heard["latitude"].to_list(),
+        s=sizes,
+        color=BLUE,
+        alpha=0.6,
+        label="detections",
+    )
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("longitude", fontsize=8)
+    axes.set_ylabel("latitude", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    return _png(figure)
+
+
+def bars(counts: Mapping[str, int], title: str) -> bytes:
+    """Counts as horizontal bars, the first at the top."""
+    figure, axes = plt.subplots(figsize=(6, max(1.2, 0.3 * len(counts) + 0.6)))
+    names = list(counts)[::-1]
+    drawn = axes.barh(names, [counts[name] for name in names], color=BLUE)
+    axes.bar_label(drawn, fmt="{:,.0f}", fontsize=7, padding=3)
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.15)
+    return _png(figure)
+
+
+def clock_drift(segments: list[Any], title: str) -> bytes:
+    """Offset of clocks over time: a line a segment, refused ones in orange. Items have receiver, segment, accepted."""
+    figure, axes = plt.subplots(figsize=(6, 3))
+    for drift in segments:
+        piece = drift.segment
+        color = BLUE if drift.accepted else ORANGE
+        axes.plot(
+            [piece.start, piece.end], [piece.offset_start, piece.offset_end], marker="o", ms=3, color=color
+        )
+    axes.set_title(title, fontsize=10)
+    axes.set_ylabel("device minus true time (s)", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
+    return _png(figure)

@@ -1,0 +1,260 @@
+"""
+Submissions: one received file each, kept unchanged, with what became of its rows.
+
+Belongs here: receiving a file, its place on disk, its state and counts. Does not belong here: what is in it.
+
+A received file is copied to ``submissions/<node>/<collection>/<kind>/<sha256>/`` and never changes there. The same
+bytes for the same folder are the same submission, however often they arrive.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg.rows import class_row
+
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.telemetry.names import COLLECTION_CODE
+from otn_dagster.telemetry.refusals import BadFile, MissingProject, Refusal
+
+KINDS = [
+    "project",
+    "tags",
+    "deployments",
+    "detections",
+    "events",
+]  # in the order in which they should be loaded
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A row of ``platform.submissions``."""
+
+    submission_key: str
+    submission_no: int
+    node: str
+    collectioncode: str
+    kind: str
+    file_name: str
+    sha256: str
+    stored_path: str
+    state: str
+    reason: str | None
+    supersedes: str | None
+
+    def path(self, settings: Settings) -> Path:
+        """Where the received bytes are."""
+        return settings.submissions / self.stored_path
+
+    def parquet(self, settings: Settings) -> Path:
+        """Where the rows of a detections or events file are kept."""
+        return self.path(settings).with_suffix(".parquet")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a file's rows: raw = loaded + duplicate + refused + waiting."""
+
+    raw: int
+    loaded: int
+    duplicate: int = 0
+    refused: int = 0
+    waiting: int = 0
+
+
+def incoming_files(settings: Settings) -> list[tuple[str, str, str, Path]]:
+    """
+    (node, collection, kind, path) of every regular file in ``incoming/<node>/<collection>/<kind>/``, in loading order.
+
+    Links are not followed and hidden files are not looked at; a folder at the wrong place is reported by ``misplaced``.
+    """
+    found = []
+    for path in sorted(settings.incoming.glob("*/*/*/*")):
+        node, collection, kind, _ = path.relative_to(settings.incoming).parts
+        if path.is_symlink() or not path.is_file() or path.name.startswith((".", "~$")):
+            continue
+        if any(parent.is_symlink() for parent in list(path.parents)[:3]):
+            continue
+        found.append((node, collection, kind, path))
+    return sorted(found, key=lambda item: (KINDS.index(item[2]) if item[2] in KINDS else len(KINDS), item[3]))
+
+
+def misplaced(settings: Settings) -> list[str]:
+    """What lies under ``incoming/`` where nothing is looked for, and what to do about it."""
+    problems = []
+    nodes = {node.code for node in settings.nodes}
+    for path in sorted(settings.incoming.rglob("*")):
+        parts = path.relative_to(settings.incoming).parts
+        if path.is_dir() or path.name.startswith((".", "~$")):
+            continue
+        where = "/".join(parts)
+        if len(parts) != 4:
+            problems.append(f"{where}: expected incoming/<node>/<collection>/<kind>/<file>; move the file")
+        elif parts[0] not in nodes:
+            problems.append(
+                f"{where}: node {parts[0]!r} is not in config/nodes.yaml; add it or move the file"
+            )
+        elif parts[2] not in KINDS:
+            problems.append(
+                f"{where}: kind {parts[2]!r} is unknown, expected one of {', '.join(KINDS)}; move the file"
+            )
+        elif not COLLECTION_CODE.match(parts[1]):
+            problems.append(
+                f"{where}: {parts[1]!r} is no collection code, expected capital letters and digits; rename the folder"
+            )
+        elif path.is_symlink():
+            problems.append(f"{where}: a link is not followed; copy the file itself")
+    return problems
+
+
+def receive(
+    connection: Connection, settings: Settings, node: str, collectioncode: str, kind: str, path: Path
+) -> tuple[Submission, bool]:
+    """
+    Keep a file and write down that it came; (submission, whether it is new).
+
+    Safe to repeat and to race: the copy is made aside and renamed, and the row is unique on content and place.
+    """
+    settings.node(node)
+    if kind not in KINDS or not COLLECTION_CODE.match(collectioncode):
+        raise ValueError(f"no place for {node}/{collectioncode}/{kind}")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.name).lstrip(".")[-80:] or "file"
+    name = re.sub(r"\.{2,}", ".", name)
+    stored, sha256 = _keep(path, settings.submissions, Path(node, collectioncode, kind), name)
+    key = f"{node}/{collectioncode}/{kind}/{name}@{sha256[:8]}"
+    inserted = connection.execute(
+        """insert into platform.submissions
+               (submission_key, node, collectioncode, kind, file_name, sha256, bytes, stored_path, supersedes)
+           values (%(key)s, %(node)s, %(code)s, %(kind)s, %(name)s, %(sha)s, %(bytes)s, %(stored)s,
+               (select submission_key from platform.submissions
+                where node = %(node)s and collectioncode = %(code)s and kind = %(kind)s and file_name = %(name)s
+                order by submission_no desc limit 1))
+           on conflict do nothing""",
+        {
+            "key": key,
+            "node": node,
+            "code": collectioncode,
+            "kind": kind,
+            "name": name,
+            "sha": sha256,
+            "bytes": (settings.submissions / stored).stat().st_size,
+            "stored": str(stored),
+        },
+    ).rowcount
+    row = connection.execute(
+        "select submission_key from platform.submissions where node = %s and collectioncode = %s and kind = %s and sha256 = %s",
+        [node, collectioncode, kind, sha256],
+    ).fetchone()
+    assert row is not None
+    return get(connection, row[0]), bool(inserted)
+
+
+def get(connection: Connection, submission_key: str) -> Submission:
+    """The submission with this key."""
+    with connection.cursor(row_factory=class_row(Submission)) as cursor:
+        row = cursor.execute(
+            "select submission_key, submission_no, node, collectioncode, kind, file_name, sha256, stored_path, state, reason,"
+            " supersedes from platform.submissions where submission_key = %s",
+            [submission_key],
+        ).fetchone()
+    if row is None:
+        raise KeyError(f"no submission {submission_key!r}")
+    return row
+
+
+def by_state(connection: Connection, states: Iterable[str]) -> list[Submission]:
+    """Submissions in these states, in loading order."""
+    keys = connection.execute(
+        "select submission_key from platform.submissions where state = any(%s) order by array_position(%s, kind), submission_no",
+        [list(states), KINDS],
+    ).fetchall()
+    return [get(connection, key) for (key,) in keys]
+
+
+def require_project(connection: Connection, submission: Submission) -> None:
+    """Raise MissingProject where the collection of a submission has no project yet, BadFile where it is another node's."""
+    row = connection.execute(
+        "select node from obis.otn_resources where collectioncode = %s", [submission.collectioncode]
+    ).fetchone()
+    if row is None:
+        raise MissingProject(
+            f"the collection {submission.collectioncode} does not exist on this platform",
+            f"Put its project metadata form into incoming/{submission.node}/{submission.collectioncode}/project/ first.",
+        )
+    if row[0] != submission.node:
+        raise BadFile(
+            f"the collection {submission.collectioncode} belongs to node {row[0]}, not {submission.node}",
+            "Put the file under its own node; codes are unique across all nodes.",
+        )
+
+
+def note_counts(connection: Connection, submission_key: str, counts: Counts) -> None:
+    """Write down what became of the rows."""
+    if counts.raw != counts.loaded + counts.duplicate + counts.refused + counts.waiting:
+        raise AssertionError(f"{submission_key}: rows lost between reading and loading: {counts}")
+    connection.execute(
+        "update platform.submissions set raw_rows = %s, loaded_rows = %s, duplicate_rows = %s, refused_rows = %s,"
+        " waiting_rows = %s where submission_key = %s",
+        [counts.raw, counts.loaded, counts.duplicate, counts.refused, counts.waiting, submission_key],
+    )
+
+
+def move(connection: Connection, submission_key: str, state: str, reason: str | None = None) -> None:
+    """Set the state of a submission, with the reason where it is not the good one."""
+    connection.execute(
+        "update platform.submissions set state = %s, reason = %s,"
+        " loaded_at = case when %s = 'loaded' then coalesce(loaded_at, platform.now()) else loaded_at end"
+        " where submission_key = %s",
+        [state, reason, state, submission_key],
+    )
+
+
+def note_stop(connection: Connection, submission: Submission, stops: list[str]) -> None:
+    """Refuse a submission that a blocking check stopped; nothing happens where there is none."""
+    if stops:
+        move(
+            connection,
+            submission.submission_key,
+            "refused",
+            f"{submission.file_name}: stopped by {'; '.join(stops)}",
+        )
+
+
+def keep_refusals(connection: Connection, submission_key: str, refusals: list[Refusal]) -> None:
+    """Keep the refused rows of a submission with their reasons. Safe to repeat: replaces its earlier ones."""
+    connection.execute("delete from platform.refused_rows where submission_key = %s", [submission_key])
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into platform.refused_rows values (%s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
+                    submission_key,
+                    r.row_number,
+                    r.column,
+                    r.found,
+                    r.expected,
+                    r.remedy,
+                    json.dumps(r.cells, default=str),
+                )
+                for r in refusals
+            ],
+        )
+
+
+def _keep(source: Path, root: Path, place: Path, name: str) -> tuple[Path, str]:
+    """Copy first and hash the copy: whatever happens to the source meanwhile, what is kept is what was hashed."""
+    (root / place).mkdir(parents=True, exist_ok=True)
+    staging = root / place / f".{name}.{os.getpid()}"
+    shutil.copyfile(source, staging)
+    with staging.open("rb") as handle:
+        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    stored = place / sha256[:16] / name
+    (root / stored).parent.mkdir(exist_ok=True)
+    staging.rename(root / stored)
+    return stored, sha256

@@ -1,0 +1,77 @@
+"""
+A file in ``incoming/<node>/<collection>/<kind>/`` starts its loading chain.
+
+No logic lives here: what is received and what is ready is decided in ``otn_dagster.telemetry.intake``.
+"""
+
+import json
+
+import dagster as dg
+
+from assets.loading_checks import ASSETS_BY_KIND
+from otn_dagster import partitions
+from otn_dagster.resources import NodeDatabase
+from otn_dagster.telemetry import intake
+
+MOST_RUNS_A_TICK = 50
+ASSETS_OF_JOB = {
+    **ASSETS_BY_KIND,
+    "tags": [*ASSETS_BY_KIND["tags"], "otn_animals"],
+    "events": [*ASSETS_BY_KIND["events"], "receiver_config"],
+}
+
+
+def _job(kind: str, names: list[str]):
+    chain = dg.AssetSelection.assets(*names)
+    return dg.define_asset_job(
+        f"load_{kind}",
+        selection=chain | dg.AssetSelection.checks_for_assets(*names),
+        partitions_def=partitions.submissions[kind],
+        description=f"Loads one submission of kind {kind}.",
+    )
+
+
+jobs = [_job(kind, names) for kind, names in ASSETS_OF_JOB.items()]
+
+
+@dg.sensor(
+    jobs=jobs,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Receives files and loads them.",
+)
+def incoming_files(
+    context: dg.SensorEvaluationContext, database: NodeDatabase
+) -> dg.SensorResult | dg.SkipReason:
+    """Receive files that lie still; start every submission whose time has come."""
+    with database.connect() as connection:
+        found = intake.look(connection, database.settings, json.loads(context.cursor or "{}"))
+        ready = intake.ready(connection)[:MOST_RUNS_A_TICK]
+    for problem in found.problems:
+        context.log.warning(problem)
+    requests = [
+        dg.RunRequest(
+            run_key=run_key,
+            job_name=f"load_{submission.kind}",
+            partition_key=submission.submission_key,
+            tags={"otn/collection": submission.collectioncode, "otn/node": submission.node},
+        )
+        for submission, run_key in ready
+    ]
+    keys: dict[str, list[str]] = {}
+    for submission, _ in ready:
+        keys.setdefault(submission.kind, []).append(submission.submission_key)
+    return dg.SensorResult(
+        run_requests=requests,
+        cursor=json.dumps(found.sizes),
+        dynamic_partitions_requests=[
+            partitions.submissions[kind].build_add_request(names) for kind, names in keys.items()
+        ],
+        skip_reason=dg.SkipReason(_why_nothing(found)) if not requests else None,
+    )
+
+
+def _why_nothing(found: intake.Intake) -> str:
+    if found.still_arriving:
+        return f"still being copied: {', '.join(found.still_arriving[:5])}"
+    return "; ".join(found.problems[:5]) or "nothing new in incoming/"
