@@ -49,18 +49,14 @@ def otn_resources(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
     return dg.MaterializeResult(metadata=metadata_of(report))
 
 
-@dg.asset(
-    **_asset("tags", {"file", "postgres"}, description="Rows of a tag sheet as submitted, in `c_tag_meta`.")
-)
+@dg.asset(**_asset("tags", {"file", "postgres"}, description="Rows of a tag sheet as submitted, in `c_tag_meta`."))
 def raw_tags(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Keep the rows as submitted."""
     with database.loading(context.partition_key) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.raw_tags(*step)))
 
 
-@dg.asset(
-    **_asset("tags", {"postgres"}, ["raw_tags"], "Typed rows of a tag sheet, animals and transmitters named.")
-)
+@dg.asset(**_asset("tags", {"postgres"}, ["raw_tags"], "Typed rows of a tag sheet, animals and transmitters named."))
 def tag_cache(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Type the rows."""
     with database.loading(context.partition_key) as step:
@@ -180,9 +176,7 @@ def otn_detections(context: dg.AssetExecutionContext, database: NodeDatabase) ->
         return dg.MaterializeResult(metadata=metadata_of(loading.otn_detections(*step)))
 
 
-@dg.asset(
-    **_asset("events", {"file", "parquet"}, description="A VUE event export as one immutable Parquet file.")
-)
+@dg.asset(**_asset("events", {"file", "parquet"}, description="A VUE event export as one immutable Parquet file."))
 def raw_events(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Keep the rows as exported."""
     with database.loading(context.partition_key) as step:

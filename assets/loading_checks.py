@@ -37,9 +37,7 @@ def _checks_of(kind: str, asset: str) -> dg.AssetChecksDefinition:
     ]
 
     @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
-    def run_checks(
-        context: dg.AssetCheckExecutionContext, database: NodeDatabase
-    ) -> Iterator[dg.AssetCheckResult]:
+    def run_checks(context: dg.AssetCheckExecutionContext, database: NodeDatabase) -> Iterator[dg.AssetCheckResult]:
         names = {key.name for key in context.selected_asset_check_keys}
         with database.loading(context.partition_key) as (connection, settings, submission):
             evidence = registry.Evidence(connection, settings, submission)

@@ -91,9 +91,7 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
         for check_id, (name, title, hint, blocking, _) in verification.CATALOG.items()
     ],
 )
-def verified_schema(
-    context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake
-) -> dg.MaterializeResult:
+def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     """Verify each project; a blocking finding fails the step."""
     rows: dict[str, list[dict]] = {check_id: [] for check_id in verification.CATALOG}
     for key, push_date, project in _keys(context):
@@ -248,9 +246,7 @@ def push_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
 def loading_unlocked(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Unlock; a rehearsal had locked nothing."""
     with database.connect() as connection:
-        nodes = pushes.finish(
-            connection, context.partition_key, f"pushed {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC"
-        )
+        nodes = pushes.finish(connection, context.partition_key, f"pushed {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC")
     return dg.MaterializeResult(metadata={"nodes unlocked": nodes})
 
 

@@ -21,9 +21,7 @@ OWNERS = ["team:otn-data"]
 def metadata_of(report: StepReport) -> dict[str, Any]:
     """Metadata of one loading step."""
     metadata: dict[str, Any] = {"dagster/row_count": report.rows}
-    metadata |= {
-        name: value if isinstance(value, int | float) else str(value) for name, value in report.facts.items()
-    }
+    metadata |= {name: value if isinstance(value, int | float) else str(value) for name, value in report.facts.items()}
     if report.columns:
         columns = [dg.TableColumn(name, kind) for name, kind in report.columns]
         metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
@@ -68,9 +66,7 @@ def check_result(result: CheckResult, asset: str, partition: str | None = None) 
 
 def failing_rows(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     """Failing rows as a table, the first of them where they are many."""
-    records = [
-        dg.TableRecord({name: _plain(value) for name, value in row.items()}) for row in rows[:MAX_ROWS_SHOWN]
-    ]
+    records = [dg.TableRecord({name: _plain(value) for name, value in row.items()}) for row in rows[:MAX_ROWS_SHOWN]]
     columns = [dg.TableColumn(name, "string") for name in rows[0]]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns=columns))
 

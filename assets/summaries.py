@@ -24,17 +24,12 @@ COMMON = {
 }
 
 
-def _write(
-    date: str, schema: str, rows: ModuleType, database: NodeDatabase, lake: Lake
-) -> dg.MaterializeResult:
+def _write(date: str, schema: str, rows: ModuleType, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     tables = rows.tables(lake.context(date))
     with database.connect() as connection:
-        replaced = write_schema(
-            connection, schema, tables, date, lake.snapshot(date).rehearsal, lake.folder(date)
-        )
+        replaced = write_schema(connection, schema, tables, date, lake.snapshot(date).rehearsal, lake.folder(date))
     listing = [
-        {"table": f"{schema}.{name}", "rows": frame.height, "columns": frame.width}
-        for name, frame in tables.items()
+        {"table": f"{schema}.{name}", "rows": frame.height, "columns": frame.width} for name, frame in tables.items()
     ]
     return dg.MaterializeResult(
         metadata={

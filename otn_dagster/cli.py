@@ -20,9 +20,7 @@ from otn_dagster.config import Settings, load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.telemetry import decisions, overrides
 
-app = typer.Typer(
-    help="One ocean-data node that anybody can run.", no_args_is_help=True, add_completion=False
-)
+app = typer.Typer(help="One ocean-data node that anybody can run.", no_args_is_help=True, add_completion=False)
 console = Console()
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome for a machine.")]
 Who = Annotated[str, typer.Option("--by", help="Who decides.")]
@@ -48,9 +46,7 @@ def load(as_json: AsJson = False) -> None:
 def push(
     push_date: Annotated[str, typer.Argument(help="A push date, e.g. 2027-02-18.")],
     as_json: AsJson = False,
-    issue_link: Annotated[
-        str | None, typer.Option(help="Link of the issue that the extracts list names.")
-    ] = None,
+    issue_link: Annotated[str | None, typer.Option(help="Link of the issue that the extracts list names.")] = None,
 ) -> None:
     """Run the whole push of a date; before its cut-off it is a rehearsal."""
     from otn_dagster import headless
@@ -86,9 +82,7 @@ def up(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000
             pushes.announce(connection, settings)
         with Dagster(port) as dagster:
             dagster.wait_until_ready()
-            console.print(
-                f"Dagster: [bold]{dagster.url}[/]   files go into {settings.incoming}   stop with Ctrl-C"
-            )
+            console.print(f"Dagster: [bold]{dagster.url}[/]   files go into {settings.incoming}   stop with Ctrl-C")
             dagster.wait()
 
 
@@ -100,9 +94,7 @@ def down() -> None:
 
 @app.command()
 def demo(
-    headless: Annotated[
-        bool, typer.Option(help="Exit when all is made, without leaving the UI open.")
-    ] = False,
+    headless: Annotated[bool, typer.Option(help="Exit when all is made, without leaving the UI open.")] = False,
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     seed: Annotated[int, typer.Option(help="Seed of the network.")] = 7,
 ) -> None:
@@ -165,9 +157,7 @@ def unmatch(
 
 
 @app.command()
-def unlock(
-    push_date: Annotated[str, typer.Argument(help="The push that will not be run.")], by: Who, why: Why
-) -> None:
+def unlock(push_date: Annotated[str, typer.Argument(help="The push that will not be run.")], by: Who, why: Why) -> None:
     """Open loading again without running a push."""
     settings = load_settings()
     with _server(settings), database.connect(settings) as connection:

@@ -92,9 +92,7 @@ class EmbeddedServer:
         # A crash in initdb leaves half a cluster: made aside and renamed, it is whole or absent.
         fresh = self.home / "cluster.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        self._run(
-            "initdb", "-D", str(fresh), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"
-        )
+        self._run("initdb", "-D", str(fresh), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
         fresh.rename(self.cluster)
 
     def _make_database(self) -> None:

@@ -93,9 +93,7 @@ def dagster_instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(PROJECT_ROOT)))
 
 
-def load(
-    settings: Settings, progress: Progress = lambda text: None, settle_seconds: float = 1.0
-) -> LoadOutcome:
+def load(settings: Settings, progress: Progress = lambda text: None, settle_seconds: float = 1.0) -> LoadOutcome:
     """Load everything in ``incoming/`` that is not loaded yet, and whatever waited and may go on now."""
     outcome = LoadOutcome()
     started: set[str] = set()
@@ -129,12 +127,8 @@ def load(
                 failed[submission.submission_key] = _failed_checks(result)
     del sizes
     with database.connect(settings) as connection:
-        waiting = {
-            s.submission_key: s for s in submissions.by_state(connection, ["held", "waiting", "received"])
-        }
-        outcome.files = [
-            _outcome_of(connection, key, failed.get(key, [])) for key in sorted({**touched, **waiting})
-        ]
+        waiting = {s.submission_key: s for s in submissions.by_state(connection, ["held", "waiting", "received"])}
+        outcome.files = [_outcome_of(connection, key, failed.get(key, [])) for key in sorted({**touched, **waiting})]
     return outcome
 
 
@@ -152,9 +146,7 @@ def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: 
     return second.sizes
 
 
-def _outcome_of(
-    connection: database.Connection, key: str, failed_checks: list[dict[str, Any]]
-) -> FileOutcome:
+def _outcome_of(connection: database.Connection, key: str, failed_checks: list[dict[str, Any]]) -> FileOutcome:
     row = connection.execute(
         "select state, reason, raw_rows, loaded_rows, duplicate_rows, refused_rows, waiting_rows from platform.submissions"
         " where submission_key = %s",
@@ -168,9 +160,7 @@ def _outcome_of(
     ).fetchall()
     names = ["row", "column", "found", "expected", "remedy"]
     counts = dict(zip(["raw", "loaded", "duplicate", "refused", "waiting"], row[2:], strict=True))
-    return FileOutcome(
-        key, row[0], row[1], counts, [dict(zip(names, r, strict=True)) for r in refused], failed_checks
-    )
+    return FileOutcome(key, row[0], row[1], counts, [dict(zip(names, r, strict=True)) for r in refused], failed_checks)
 
 
 def push(

@@ -16,9 +16,7 @@ from otn_dagster.telemetry.submissions import KINDS
 submissions = {kind: dg.DynamicPartitionsDefinition(name=f"{kind}_submissions") for kind in KINDS}
 
 # Static, so that a fresh clone knows them; to the end of next year, so that every redeploy refreshes them in time.
-push_dates = dg.StaticPartitionsDefinition(
-    calendar.push_dates(load_settings().pushes, dt.datetime.now(dt.UTC).date())
-)
+push_dates = dg.StaticPartitionsDefinition(calendar.push_dates(load_settings().pushes, dt.datetime.now(dt.UTC).date()))
 projects = dg.DynamicPartitionsDefinition(name="projects")
 push_projects = dg.MultiPartitionsDefinition({"push": push_dates, "project": projects})
 

@@ -120,14 +120,11 @@ def reminder(connection: Connection, push_date: str) -> dict[str, object]:
     open_files = connection.execute(
         "select state, count(*), min(submission_key) from platform.submissions where state not in ('loaded', 'superseded') group by 1 order by 1"
     ).fetchall()
-    questions = connection.execute(
-        "select count(*) from platform.decisions where decision is null"
-    ).fetchone()
+    questions = connection.execute("select count(*) from platform.decisions where decision is null").fetchone()
     assert questions is not None
     return {
         "cut-offs (UTC)": "\n".join(f"{node}: {at.astimezone(dt.UTC):%Y-%m-%d %H:%M}" for node, at in cutoffs)
         or "passed",
-        "open submissions": "\n".join(f"{state}: {count} (e.g. {key})" for state, count, key in open_files)
-        or "none",
+        "open submissions": "\n".join(f"{state}: {count} (e.g. {key})" for state, count, key in open_files) or "none",
         "questions for a person": questions[0],
     }

@@ -74,8 +74,7 @@ class Dagster:
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 raise RuntimeError(
-                    f"dagster dev ended with {self._process.returncode}"
-                    + (f"; see {self._log}" if self._log else "")
+                    f"dagster dev ended with {self._process.returncode}" + (f"; see {self._log}" if self._log else "")
                 )
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
                 if urllib.request.urlopen(f"{self.url}/server_info", timeout=5).status == 200:

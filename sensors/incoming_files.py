@@ -40,9 +40,7 @@ jobs = [_job(kind, names) for kind, names in ASSETS_OF_JOB.items()]
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Receives files and loads them.",
 )
-def incoming_files(
-    context: dg.SensorEvaluationContext, database: NodeDatabase
-) -> dg.SensorResult | dg.SkipReason:
+def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) -> dg.SensorResult | dg.SkipReason:
     """Receive files that lie still; start every submission whose time has come."""
     with database.connect() as connection:
         found = intake.look(connection, database.settings, json.loads(context.cursor or "{}"))

@@ -45,8 +45,7 @@ def partition_tags(step: str, push_date: str, projects: list[str]) -> dict[str, 
     if step not in PER_PROJECT:
         return {"dagster/partition": push_date}
     first, last = (
-        dg.MultiPartitionKey({"push": push_date, "project": project})
-        for project in (projects[0], projects[-1])
+        dg.MultiPartitionKey({"push": push_date, "project": project}) for project in (projects[0], projects[-1])
     )
     return {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
 
@@ -86,9 +85,7 @@ def _crons(days_before: int) -> list[str]:
 def push_at_cutoff(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """The push date is the day that just ended."""
     ended = (
-        (context.scheduled_execution_time.astimezone(ZoneInfo(_last_zone())) - dt.timedelta(days=1))
-        .date()
-        .isoformat()
+        (context.scheduled_execution_time.astimezone(ZoneInfo(_last_zone())) - dt.timedelta(days=1)).date().isoformat()
     )
     if ended not in calendar.push_dates(load_settings().pushes, dt.date.fromisoformat(ended)):
         return dg.SkipReason(f"{ended} is no push date")

@@ -61,10 +61,7 @@ def detection_pre_summary(context: Context) -> pl.DataFrame:
         .otherwise(pl.lit("unqualified"))
     )
     station_tags = (
-        context.snapshot.table("station_tags")
-        .select("transmitter_key")
-        .unique()
-        .with_columns(transceiver=pl.lit(True))
+        context.snapshot.table("station_tags").select("transmitter_key").unique().with_columns(transceiver=pl.lit(True))
     )
     joined = (
         counts.join(context.transmitters, on="transmitter_key", how="left")
@@ -108,9 +105,7 @@ def published_deployments(context: Context) -> pl.DataFrame:
     ]
     return context.deployments.join(projects, on="collectioncode").with_columns(
         *times,
-        stationstatus=pl.when(pl.col("recovered_ms").is_null())
-        .then(pl.lit("active"))
-        .otherwise(pl.lit("ended")),
+        stationstatus=pl.when(pl.col("recovered_ms").is_null()).then(pl.lit("active")).otherwise(pl.lit("ended")),
     )
 
 
@@ -192,8 +187,6 @@ def total_records(context: Context) -> pl.DataFrame:
 
 def mstr_resources(context: Context) -> pl.DataFrame:
     """One row a project, of all nodes."""
-    projects = context.projects.join(total_records(context), on="collectioncode", how="left").sort(
-        "collectioncode"
-    )
+    projects = context.projects.join(total_records(context), on="collectioncode", how="left").sort("collectioncode")
     columns = "collectioncode node projecttype resource_full_name ocean seriescode status collaborationtype"
     return projects.select(*columns.split(), pl.col("totalrecords").fill_null(0))

@@ -78,9 +78,7 @@ def moorings_receivers(context: Context) -> pl.DataFrame:
 
 def resources_metadata_points(context: Context) -> pl.DataFrame:
     """One point a project, in the middle of its box."""
-    projects = context.projects.join(total_records(context), on="collectioncode", how="left").sort(
-        "collectioncode"
-    )
+    projects = context.projects.join(total_records(context), on="collectioncode", how="left").sort("collectioncode")
     return projects.select(
         "collectioncode",
         pl.col("full_code").alias("report"),

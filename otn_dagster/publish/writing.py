@@ -31,9 +31,7 @@ def write_schema(
     target.mkdir(parents=True, exist_ok=True)
     for name, frame in tables.items():
         frame.write_parquet(target / f"{name}.parquet", compression="zstd")
-    row = connection.execute(
-        "select push_date from platform.summaries where schema_name = %s", [schema]
-    ).fetchone()
+    row = connection.execute("select push_date from platform.summaries where schema_name = %s", [schema]).fetchone()
     if rehearsal or (row and row[0].isoformat() > push_date):
         return False
     for name, frame in tables.items():

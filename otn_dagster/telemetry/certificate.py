@@ -67,9 +67,7 @@ def certify(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder
         "every extract holds the matches of its project, year and type, pair by pair": _extracts_hold(
             matches, extracts, folder
         ),
-        "qualified(array, tracker) = matched(tracker, detected by array), in the files": _two_sides(
-            extracts, folder
-        ),
+        "qualified(array, tracker) = matched(tracker, detected by array), in the files": _two_sides(extracts, folder),
         "no own tag in qualified": _no_own_tags(extracts, folder),
         "every file is the one its manifest names": _hashes(certificate, snapshot, matches, extracts, folder),
     }
@@ -131,23 +129,15 @@ def _sent_twice(snapshot: Snapshot) -> pl.DataFrame:
         return pl.DataFrame(schema={"submission_no": pl.Int32, "sent_twice": pl.UInt32})
     same = ["receiver_key", "transmitter_key", "device_ms", "sensor_value"]
     every = pl.scan_parquet(list(snapshot.detections.values()))
-    shared = (
-        every.group_by("receiver_key")
-        .agg(files=pl.col("submission_no").n_unique())
-        .filter(pl.col("files") > 1)
-    )
-    copies = (
-        every.join(shared, on="receiver_key", how="semi").sort("det_key").group_by(same, maintain_order=True)
-    )
+    shared = every.group_by("receiver_key").agg(files=pl.col("submission_no").n_unique()).filter(pl.col("files") > 1)
+    copies = every.join(shared, on="receiver_key", how="semi").sort("det_key").group_by(same, maintain_order=True)
     rest = copies.agg(pl.col("submission_no").slice(1)).explode("submission_no").drop_nulls("submission_no")
     return rest.group_by("submission_no").agg(sent_twice=pl.len()).collect()
 
 
 def _by_node(snapshot: Snapshot, outcomes: pl.DataFrame) -> dict[str, dict[str, int]]:
     nodes = snapshot.table("submissions").select("submission_no", "node")
-    counted = (
-        outcomes.join(nodes, on="submission_no").group_by("node", "kind").agg(pl.col("detections").sum())
-    )
+    counted = outcomes.join(nodes, on="submission_no").group_by("node", "kind").agg(pl.col("detections").sum())
     result: dict[str, dict[str, int]] = {}
     for node, kind, detections in counted.sort("node", "kind").iter_rows():
         result.setdefault(node, {})[kind] = detections
@@ -181,9 +171,7 @@ def _extracts_hold(matches: Matches, extracts: pl.DataFrame, folder: Path) -> li
     )
     broken = []
     for code, year, extract_type in _each(extracts):
-        mine, partner = (
-            ("trackercode", "collectioncode") if extract_type == "t" else ("collectioncode", "trackercode")
-        )
+        mine, partner = ("trackercode", "collectioncode") if extract_type == "t" else ("collectioncode", "trackercode")
         rows = pairs.filter(
             pl.col(mine) == code, pl.col("year") == year, pl.col("reason").is_in(REASONS_OF[extract_type])
         )

@@ -103,9 +103,7 @@ def read_deployments(path: Path, collectioncode: str, now: dt.datetime) -> Deplo
     return DeploymentSheet(sheet, sheet.rows, deployments, refused)
 
 
-def _deployment(
-    row: SheetRow, collectioncode: str, now: dt.datetime
-) -> tuple[dict[str, Any], Refusal | None]:
+def _deployment(row: SheetRow, collectioncode: str, now: dt.datetime) -> tuple[dict[str, Any], Refusal | None]:
     values, refusal = typed_row(row, COLUMNS)
     refusal = refusal or _impossible(row, values, now)
     if refusal:
@@ -129,15 +127,20 @@ def _deployment(
         "recover_ind": recovery_indicator(values["recovered"], values["recover_date_time"]),
         "recover_date": values["recover_date_time"],
         "download_date": values["download_date_time"],
-        "catalognumber": names.receiver_catalognumber(
-            values["station_no"], what, which, values["deploy_date_time"]
-        ),
+        "catalognumber": names.receiver_catalognumber(values["station_no"], what, which, values["deploy_date_time"]),
         "other": {name: cell for name, cell in printable(row.cells).items() if name not in known},
     }
-    same = ["code_set", "transmitter", "transmit_model", "ar_model_no", "ar_serial_no", "deployed_by", "recover_lat", "recover_long"]
-    return deployment | {
-        name: values[name] for name in [*same, "data_downloaded", "filename", "comments"]
-    }, None
+    same = [
+        "code_set",
+        "transmitter",
+        "transmit_model",
+        "ar_model_no",
+        "ar_serial_no",
+        "deployed_by",
+        "recover_lat",
+        "recover_long",
+    ]
+    return deployment | {name: values[name] for name in [*same, "data_downloaded", "filename", "comments"]}, None
 
 
 def _impossible(row: SheetRow, values: dict[str, Any], now: dt.datetime) -> Refusal | None:
@@ -149,14 +152,10 @@ def _impossible(row: SheetRow, values: dict[str, Any], now: dt.datetime) -> Refu
     deployed, recovered = values["deploy_date_time"], values["recover_date_time"]
     if not FIRST_PLAUSIBLE <= deployed <= now:
         remedy = "Check the year, and that the cell is a date and not a number formatted as one."
-        return refuse(
-            row, "deploy_date_time", deployed, f"a deployment between 1980 and {now:%Y-%m-%d}", remedy
-        )
+        return refuse(row, "deploy_date_time", deployed, f"a deployment between 1980 and {now:%Y-%m-%d}", remedy)
     if recovered and recovered < deployed:
         remedy = "Correct whichever of the two is wrong."
-        return refuse(
-            row, "recover_date_time", recovered, f"a recovery after the deployment on {deployed}", remedy
-        )
+        return refuse(row, "recover_date_time", recovered, f"a recovery after the deployment on {deployed}", remedy)
     return None
 
 

@@ -12,9 +12,7 @@ from ibis.backends.duckdb import Backend
 from otn_dagster.telemetry import rules
 
 
-def duckdb(
-    memory_limit: str = "2GB", threads: int | None = None, temp_directory: str | None = None
-) -> Backend:
+def duckdb(memory_limit: str = "2GB", threads: int | None = None, temp_directory: str | None = None) -> Backend:
     """A fresh in-memory DuckDB that loads no extension and stays below a memory limit."""
     settings: dict[str, object] = {
         "memory_limit": memory_limit,

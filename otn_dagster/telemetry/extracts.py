@@ -73,9 +73,7 @@ class Context:
     @classmethod
     def of(cls, snapshot: Snapshot, matches: Matches) -> "Context":
         """Read the small tables once."""
-        projects = snapshot.table("projects").with_columns(
-            full_code=pl.format("{}.{}", "node", "collectioncode")
-        )
+        projects = snapshot.table("projects").with_columns(full_code=pl.format("{}.{}", "node", "collectioncode"))
         return cls(
             snapshot,
             matches,
@@ -124,9 +122,7 @@ def extract_frames(
 ) -> dict[int, pl.DataFrame]:
     """The rows of one type for some years, by year, in the order of the file."""
     rows = _rows(context, collectioncode, extract_type, years)
-    make: Callable[[Context, str, pl.DataFrame], pl.DataFrame] = (
-        _tracker if extract_type == "t" else _array_side
-    )
+    make: Callable[[Context, str, pl.DataFrame], pl.DataFrame] = _tracker if extract_type == "t" else _array_side
     full = make(context, collectioncode, rows)
     frames = {}
     for year in years:
@@ -175,9 +171,7 @@ def _rows(context: Context, collectioncode: str, extract_type: str, years: list[
         receiver=pl.col("rcv_serial_no"),
         sensorName=pl.when(pl.col("sensor_value").is_not_null()).then("transmitter"),
         sensorRaw=pl.col("sensor_value"),
-        sensorType=pl.when(pl.col("sensor_value").is_null())
-        .then(pl.lit("pinger"))
-        .otherwise(pl.col("sensor_type")),
+        sensorType=pl.when(pl.col("sensor_value").is_null()).then(pl.lit("pinger")).otherwise(pl.col("sensor_type")),
         sensorValue=pl.col("slope") * pl.col("sensor_value") + pl.col("intercept"),
         sensorUnit=pl.when(pl.col("sensor_value").is_not_null()).then("sensor_unit"),
         passed_filter=(pl.col("min_lag") <= rules.FALSE_DETECTION_SECONDS).fill_null(False).cast(pl.Int32),
@@ -213,9 +207,7 @@ def _release_rows(context: Context, collectioncode: str, year: int) -> pl.DataFr
         pl.col("end_ms").is_null() | (pl.col("end_ms") >= start),
     )
     tags = tags.with_columns(longitude=pl.col("release_longitude"), latitude=pl.col("release_latitude"))
-    tags = tags.with_columns(
-        decimalLongitude=pl.col("longitude").round(5), decimalLatitude=pl.col("latitude").round(5)
-    )
+    tags = tags.with_columns(decimalLongitude=pl.col("longitude").round(5), decimalLatitude=pl.col("latitude").round(5))
     project = context.projects.filter(pl.col("collectioncode") == collectioncode)
     citation = project["citation"].to_list()[0] if project.height else None
     contacts = context.contacts.filter(pl.col("collectioncode") == collectioncode)
@@ -256,9 +248,7 @@ _EMPTY_IN_RELEASES = {
 
 def _array_side(context: Context, collectioncode: str, rows: pl.DataFrame) -> pl.DataFrame:
     own = context.projects.filter(pl.col("collectioncode") == collectioncode)
-    node, institution = (
-        (own["node"].to_list()[0], own["institutioncode"].to_list()[0]) if own.height else (None, None)
-    )
+    node, institution = (own["node"].to_list()[0], own["institutioncode"].to_list()[0]) if own.height else (None, None)
     trackers = context.projects.select(
         trackercode="collectioncode",
         trackerCode=pl.when(pl.col("node") == node).then("collectioncode").otherwise("full_code"),
@@ -306,9 +296,7 @@ def _contact_lines(contacts: pl.DataFrame) -> pl.DataFrame:
     person = pl.when(pl.col("email").is_null()).then("name").otherwise(pl.format("{} ({})", "name", "email"))
     lines = contacts.with_columns(person=person)
     pocs = lines.filter(pl.col("point_of_contact") == 1).group_by("collectioncode", maintain_order=True)
-    pis = lines.filter(pl.col("role") == "Principal Investigator").group_by(
-        "collectioncode", maintain_order=True
-    )
+    pis = lines.filter(pl.col("role") == "Principal Investigator").group_by("collectioncode", maintain_order=True)
     joined = pl.col("person").unique(maintain_order=True).str.join(", ")
     return (
         lines.select("collectioncode")

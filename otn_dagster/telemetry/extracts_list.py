@@ -25,16 +25,12 @@ WHAT_READERS_SEE = ["time_ms", "deployment_key", "tag_key", "modified_day", "rea
 
 def extract_rows(matches: ir.Table) -> ir.Table:
     """Each detection once for every extract it stands in: collectioncode (of the extract), year, extract_type."""
-    array_type = ibis.cases(
-        (matches.reason == rules.MATCHED, "q"), (matches.reason == rules.SENTINEL, "s"), else_="u"
-    )
+    array_type = ibis.cases((matches.reason == rules.MATCHED, "q"), (matches.reason == rules.SENTINEL, "s"), else_="u")
     columns = ["det_key", "transmitter_key", "year", *WHAT_READERS_SEE]
     for_array = matches.filter(~matches.reason.isin([rules.NO_RECEIVER, rules.MATCHED_OWN]))
     for_array = for_array.select(*columns, collectioncode=for_array.collectioncode, extract_type=array_type)
     for_tracker = matches.filter(matches.reason.isin([rules.MATCHED, rules.MATCHED_OWN]))
-    for_tracker = for_tracker.select(
-        *columns, collectioncode=for_tracker.trackercode, extract_type=ibis.literal("t")
-    )
+    for_tracker = for_tracker.select(*columns, collectioncode=for_tracker.trackercode, extract_type=ibis.literal("t"))
     return ibis.union(for_array, for_tracker)
 
 
@@ -78,9 +74,7 @@ def write_list(matches: Matches, before: Matches | None, folder: Path) -> pl.Dat
     return extracts
 
 
-def record_list(
-    connection: Connection, extracts: pl.DataFrame, push_date: str, git_issue_link: str | None
-) -> None:
+def record_list(connection: Connection, extracts: pl.DataFrame, push_date: str, git_issue_link: str | None) -> None:
     """The list into ``obis.detection_extracts_list``. Safe to repeat: replaces the rows of this push in one transaction."""
     connection.execute("delete from obis.detection_extracts_list where push_date = %s", [push_date])
     with connection.cursor() as cursor:

@@ -28,9 +28,7 @@ class Intake:
     sizes: Sizes = field(default_factory=dict)
 
 
-def look(
-    connection: Connection, settings: Settings, before: Sizes, wait_for_stillness: bool = True
-) -> Intake:
+def look(connection: Connection, settings: Settings, before: Sizes, wait_for_stillness: bool = True) -> Intake:
     """
     Receive every file whose size and time are what they were at the last look (``before``).
 
@@ -83,9 +81,7 @@ def ready(connection: Connection) -> list[tuple[Submission, str]]:
             if submission.node not in locked and (
                 submission.kind == "project" or submission.collectioncode in projects
             ):
-                found.append(
-                    (submission, f"{submission.submission_key} after {_occasion(connection, submission)}")
-                )
+                found.append((submission, f"{submission.submission_key} after {_occasion(connection, submission)}"))
         elif decision := decisions.answer(connection, "removal", submission.submission_key):
             found.append((submission, f"{submission.submission_key} {decision}"))
     return found

@@ -20,9 +20,7 @@ longitude,latitude,the_geom,yearcollected,monthcollected,daycollected,julianday,
 contact_poc,contact_pi""".replace("\n", "").split(",")
 QUALIFIED = """basisofrecord,institutioncode,collectioncode,datelastmodified,datecollected,timezone,trackercode,fieldnumber,
 catalognumber,yearcollected,monthcollected,daycollected,julianday,timeofday,station,collectornumber,latitude,longitude,
-rcvrcatnumber,sensorname,sensorraw,the_geom,notes,tag_contact_pi,tag_contact_poc""".replace("\n", "").split(
-    ","
-)
+rcvrcatnumber,sensorname,sensorraw,the_geom,notes,tag_contact_pi,tag_contact_poc""".replace("\n", "").split(",")
 UNQUALIFIED = [name for name in QUALIFIED if name not in ("trackercode", "tag_contact_pi", "tag_contact_poc")]
 COLUMNS = {"t": MATCHED, "q": QUALIFIED, "u": UNQUALIFIED, "s": UNQUALIFIED}
 

@@ -50,9 +50,7 @@ def load_raw(connection: Connection, settings: Settings, submission: Submission)
     return sheet
 
 
-def load_intermediate(
-    connection: Connection, settings: Settings, submission: Submission
-) -> list[dict[str, Any]]:
+def load_intermediate(connection: Connection, settings: Settings, submission: Submission) -> list[dict[str, Any]]:
     """The typed rows into ``rcvr_locations``. Safe to repeat: replaces the rows of this submission."""
     deployments = read(connection, settings, submission).deployments
     keep_typed_rows(connection, submission, "rcvr_locations", deployments)
@@ -95,14 +93,10 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     submissions.note_counts(connection, submission.submission_key, counts)
     submissions.move(connection, submission.submission_key, "loaded")
     gone = [_serial_of(key) for _, key in before - after]
-    return difference, sorted(
-        {row["rcv_serial_no"] for row in sheet.deployments if row["rcv_serial_no"]} | set(gone)
-    )
+    return difference, sorted({row["rcv_serial_no"] for row in sheet.deployments if row["rcv_serial_no"]} | set(gone))
 
 
-def _stations(
-    connection: Connection, code: str, deployments: list[dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def _stations(connection: Connection, code: str, deployments: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Each station where it was first deployed, over this sheet and what is loaded."""
     known = {
         name: (first, latitude, longitude, depth)
@@ -228,9 +222,7 @@ def _misplaced(row: SheetRow, deployment: dict[str, Any], box: positions.Box | N
     if slip is None:
         return None
     found = f"{deployment['dep_lat']}, {deployment['dep_long']}"
-    return refuse(
-        row, "deploy_lat, deploy_long", found, f"a position where the project works: {slip}", "Correct it."
-    )
+    return refuse(row, "deploy_lat, deploy_long", found, f"a position where the project works: {slip}", "Correct it.")
 
 
 def _repeated(row: SheetRow, deployment: dict[str, Any], seen: dict[Any, int]) -> Refusal | None:

@@ -147,9 +147,7 @@ def _withdraw_missing(connection: Connection, submission: Submission) -> int:
 
 def _accept_year(connection: Connection, submission: Submission, year: int) -> tuple[int, int]:
     target = ensure_year_table(connection, submission.collectioncode, "detections", year)
-    total = connection.execute(
-        "select count(*) from staged where extract(year from datetime) = %s", [year]
-    ).fetchone()
+    total = connection.execute("select count(*) from staged where extract(year from datetime) = %s", [year]).fetchone()
     # The same offload may have been sent by another project: look there by receiver, not row by row.
     connection.execute("drop table if exists elsewhere")
     connection.execute(

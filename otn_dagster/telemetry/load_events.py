@@ -166,9 +166,7 @@ def _drift_of(connection: Connection, serial: str, limit: float, source: str) ->
 def load_config(connection: Connection, settings: Settings, submission: Submission) -> int:
     """Map codes and their code spaces into ``receiver_config`` (events-4). Safe to repeat: replaces this submission's rows."""
     pushes.loading_allowed(connection, settings, submission.node)
-    connection.execute(
-        "delete from platform.receiver_config where submission_key = %s", [submission.submission_key]
-    )
+    connection.execute("delete from platform.receiver_config where submission_key = %s", [submission.submission_key])
     rows = connection.execute(
         "select receiver_key, receiver, datetime, data from platform.events where submission_key = %s and description = 'Map'",
         [submission.submission_key],
@@ -202,17 +200,13 @@ def load_downloads(connection: Connection, settings: Settings, submission: Submi
     for code, rcvrcatnumber, serial, at, data in uploads:
         day: dt.datetime = at
         key = names.download_catalognumber(rcvrcatnumber, day)
-        by_project.setdefault(code, []).append(
-            download(code, key, rcvrcatnumber, serial, at) | {"notes": data}
-        )
+        by_project.setdefault(code, []).append(download(code, key, rcvrcatnumber, serial, at) | {"notes": data})
     count = 0
     for code, rows in by_project.items():
         known = {
             key
             for (key,) in connection.execute(
-                sql.SQL("select catalognumber from {} where basisofrecord = 'DOWNLOAD'").format(
-                    table(code, "moorings")
-                )
+                sql.SQL("select catalognumber from {} where basisofrecord = 'DOWNLOAD'").format(table(code, "moorings"))
             )
         }
         fresh = [row for row in rows if row["catalognumber"] not in known]

@@ -56,9 +56,7 @@ def keep_raw_rows(connection: Connection, submission: Submission, name: str, row
     target = table(submission.collectioncode, name)
     from psycopg import sql
 
-    connection.execute(
-        sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key]
-    )
+    connection.execute(sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key])
     with connection.cursor() as cursor:
         cursor.executemany(
             sql.SQL("insert into {} (submission_key, row_number, cells) values (%s, %s, %s)").format(target),
@@ -73,16 +71,12 @@ def load_cache(connection: Connection, settings: Settings, submission: Submissio
     return tags
 
 
-def keep_typed_rows(
-    connection: Connection, submission: Submission, name: str, rows: list[dict[str, Any]]
-) -> None:
+def keep_typed_rows(connection: Connection, submission: Submission, name: str, rows: list[dict[str, Any]]) -> None:
     """Typed rows of a sheet into an intermediate table of the project."""
     from psycopg import sql
 
     target = table(submission.collectioncode, name)
-    connection.execute(
-        sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key]
-    )
+    connection.execute(sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key])
     if not rows:
         return
     own = {"submission_key": submission.submission_key, "collectioncode": submission.collectioncode}
@@ -111,8 +105,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     accepted = decisions.answer(connection, "removal", submission.submission_key) == "accept"
     animals = {tag["catalognumber"]: _animal(tag, submission) for tag in reversed(sheet.tags)}
     transmitters = {
-        row["catalognumber"]: row
-        for row in (_transmitter(tag, code) for tag in sheet.tags if tag["transmitter"])
+        row["catalognumber"]: row for row in (_transmitter(tag, code) for tag in sheet.tags if tag["transmitter"])
     }
     before = _keys_of(connection, submission.supersedes, code)
     after = {(tag["catalognumber"], tag["transmitter"]) for tag in sheet.tags}
@@ -243,9 +236,7 @@ def _repeated(row: SheetRow, tag: dict[str, Any], seen: dict[Any, int]) -> Refus
     return refuse(row, "tag_id_code", tag["transmitter"], expected, "Remove one of the two rows.")
 
 
-def _keys_of(
-    connection: Connection, submission_key: str | None, collectioncode: str
-) -> set[tuple[str, str | None]]:
+def _keys_of(connection: Connection, submission_key: str | None, collectioncode: str) -> set[tuple[str, str | None]]:
     from psycopg import sql
 
     if submission_key is None:

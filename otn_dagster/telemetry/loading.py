@@ -55,9 +55,7 @@ def raw_project(connection: Connection, settings: Settings, submission: Submissi
 def otn_resources(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Write the project, its people and its species."""
     load_project.load(connection, settings, submission)
-    return _table_report(
-        connection, 1, {}, "obis", "otn_resources", "submission_key", submission.submission_key
-    )
+    return _table_report(connection, 1, {}, "obis", "otn_resources", "submission_key", submission.submission_key)
 
 
 def raw_tags(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
@@ -89,9 +87,7 @@ def otn_animals_and_transmitters(
     code = submission.collectioncode.lower()
     return (
         _table_report(connection, _rows_of(animals), _merge_facts(animals), code, "otn_animals"),
-        _table_report(
-            connection, _rows_of(transmitters), _merge_facts(transmitters), code, "otn_transmitters"
-        ),
+        _table_report(connection, _rows_of(transmitters), _merge_facts(transmitters), code, "otn_transmitters"),
     )
 
 
@@ -125,9 +121,7 @@ def moorings(connection: Connection, settings: Settings, submission: Submission)
         "detections promoted now": promoted.inserted,
         "detections taken back": promoted.removed,
     }
-    return _table_report(
-        connection, _rows_of(difference), facts, submission.collectioncode.lower(), "moorings"
-    )
+    return _table_report(connection, _rows_of(difference), facts, submission.collectioncode.lower(), "moorings")
 
 
 def raw_detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
@@ -155,15 +149,10 @@ def detections(connection: Connection, settings: Settings, submission: Submissio
         "duplicates": counts.duplicate,
         "refused": counts.refused,
     }
-    facts |= {
-        f"{year}": f"{new:,} new, {already:,} already loaded"
-        for year, (already, new) in loaded.by_year.items()
-    }
+    facts |= {f"{year}": f"{new:,} new, {already:,} already loaded" for year, (already, new) in loaded.by_year.items()}
     if loaded.withdrawn:
         facts["withdrawn"] = loaded.withdrawn
-    picture = plots.bars(
-        {str(year): new for year, (_, new) in loaded.by_year.items()}, "new detections by year"
-    )
+    picture = plots.bars({str(year): new for year, (_, new) in loaded.by_year.items()}, "new detections by year")
     report = _table_report(
         connection, counts.loaded, facts, "platform", "detections", "submission_no", submission.submission_no
     )

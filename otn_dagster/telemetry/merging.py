@@ -83,9 +83,7 @@ def merge(
     return difference
 
 
-def _existing(
-    connection: Connection, table: sql.Identifier, key: Sequence[str]
-) -> dict[tuple[Any, ...], Row]:
+def _existing(connection: Connection, table: sql.Identifier, key: Sequence[str]) -> dict[tuple[Any, ...], Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.SQL("select * from {}").format(table)).fetchall()
     return {tuple(row[name] for name in key): row for row in rows}
@@ -111,16 +109,12 @@ def _update(
     )
 
 
-def _delete(
-    connection: Connection, table: sql.Identifier, key: Sequence[str], identity: tuple[Any, ...]
-) -> None:
+def _delete(connection: Connection, table: sql.Identifier, key: Sequence[str], identity: tuple[Any, ...]) -> None:
     connection.execute(sql.SQL("delete from {} where {}").format(table, _equals(key, " and ")), identity)
 
 
 def _equals(names: Iterable[str], between: str) -> sql.Composed:
-    return sql.SQL(between).join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in names
-    )
+    return sql.SQL(between).join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in names)
 
 
 def _note(connection: Connection, table: sql.Identifier, submission_key: str, difference: Difference) -> None:

@@ -45,10 +45,7 @@ def report(connection: Connection, collectioncode: str) -> list[dict[str, Any]]:
     """One row per receiver and position relative to its known deployments, most detections first, each with its sentence."""
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(QUERY, {"code": collectioncode}).fetchall()
-    return [
-        {**row, "report": sentence(row), "above_threshold": row["detections"] >= REPORT_THRESHOLD}
-        for row in rows
-    ]
+    return [{**row, "report": sentence(row), "above_threshold": row["detections"] >= REPORT_THRESHOLD} for row in rows]
 
 
 def sentence(row: dict[str, Any]) -> str:

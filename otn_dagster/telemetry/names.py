@@ -25,11 +25,7 @@ def animal_catalognumber(
     collectioncode: str, animal_id: str | None, tag_serial_number: str | None, released: dt.datetime
 ) -> str:
     """``NSBS-Hooker`` by animal id, else ``NSBS-1250980-2022-08-29`` by tag serial and release day."""
-    return (
-        f"{collectioncode}-{animal_id}"
-        if animal_id
-        else f"{collectioncode}-{tag_serial_number}-{released:%Y-%m-%d}"
-    )
+    return f"{collectioncode}-{animal_id}" if animal_id else f"{collectioncode}-{tag_serial_number}-{released:%Y-%m-%d}"
 
 
 def receiver_catalognumber(station: str, model: str, serial: str, deployed: dt.datetime) -> str:

@@ -33,15 +33,9 @@ def markdown(png: bytes, title: str) -> str:
 
 def abacus(detections: pl.DataFrame, title: str) -> bytes:
     """Animals against time, a dot a day: frame with catalogNumber, dateCollectedUTC, detectedBy."""
-    days = detections.select(
-        "catalogNumber", pl.col("dateCollectedUTC").dt.date().alias("day"), "detectedBy"
-    ).unique()
+    days = detections.select("catalogNumber", pl.col("dateCollectedUTC").dt.date().alias("day"), "detectedBy").unique()
     animals = (
-        days.group_by("catalogNumber")
-        .len()
-        .sort("len", descending=True)
-        .head(MANY_ANIMALS)["catalogNumber"]
-        .sort()
+        days.group_by("catalogNumber").len().sort("len", descending=True).head(MANY_ANIMALS)["catalogNumber"].sort()
     )
     days = days.filter(pl.col("catalogNumber").is_in(animals.to_list()))
     figure, axes = plt.subplots(figsize=(8, max(1.5, 0.18 * len(animals) + 1)))
@@ -113,9 +107,7 @@ def clock_drift(segments: list[Any], title: str) -> bytes:
     for drift in segments:
         piece = drift.segment
         color = BLUE if drift.accepted else ORANGE
-        axes.plot(
-            [piece.start, piece.end], [piece.offset_start, piece.offset_end], marker="o", ms=3, color=color
-        )
+        axes.plot([piece.start, piece.end], [piece.offset_start, piece.offset_end], marker="o", ms=3, color=color)
     axes.set_title(title, fontsize=10)
     axes.set_ylabel("device minus true time (s)", fontsize=8)
     axes.tick_params(labelsize=7)

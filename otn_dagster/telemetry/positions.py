@@ -27,9 +27,7 @@ def project_box(connection: Connection, collectioncode: str) -> Box | None:
 def box_of(rows: Iterable[dict[str, Any]], latitude: str, longitude: str) -> Box | None:
     """The middle of a sheet's own positions, where the form gives none."""
     points = [
-        (row[latitude], row[longitude])
-        for row in rows
-        if row[latitude] is not None and row[longitude] is not None
+        (row[latitude], row[longitude]) for row in rows if row[latitude] is not None and row[longitude] is not None
     ]
     if len(points) < 3:
         return None

@@ -113,9 +113,7 @@ def _contacts(lines: list[str], unread: list[tuple[str, str]]) -> list[Contact]:
             continue
         at = [part.lower() for part in parts].index(role.lower())
         rest = parts[at + 1 :]
-        orcid = next(
-            (part for part in rest if re.fullmatch(r"(https?://orcid\.org/)?[\dX-]{16,19}", part)), None
-        )
+        orcid = next((part for part in rest if re.fullmatch(r"(https?://orcid\.org/)?[\dX-]{16,19}", part)), None)
         contacts.append(
             Contact(
                 name=parts[0],

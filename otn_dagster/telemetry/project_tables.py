@@ -68,9 +68,7 @@ def ensure_year_table(connection: Connection, collectioncode: str, name: str, ye
         _ensure_child(connection, collectioncode, child, f"obis.{child}", "det_key")
         index = sql.Identifier(f"{child}_receiver")
         connection.execute(
-            sql.SQL("create index if not exists {} on {} (receiver_key)").format(
-                index, table(collectioncode, child)
-            )
+            sql.SQL("create index if not exists {} on {} (receiver_key)").format(index, table(collectioncode, child))
         )
     return table(collectioncode, child)
 
@@ -103,9 +101,7 @@ def _ensure_child(
     # `if not exists` alone is not enough: two transactions that make the same table at once collide.
     connection.execute("select pg_advisory_xact_lock(%s)", [SCHEMA_LOCK])
     connection.execute(
-        sql.SQL("create table if not exists {} () inherits ({})").format(
-            child, sql.Identifier(*parent.split("."))
-        )
+        sql.SQL("create table if not exists {} () inherits ({})").format(child, sql.Identifier(*parent.split(".")))
     )
     columns = sql.SQL(", ").join(sql.Identifier(column.strip()) for column in key.split(","))
     nulls = sql.SQL("nulls not distinct" if nulls_not_distinct else "")

@@ -48,9 +48,7 @@ def promote(connection: Connection, serials: Sequence[str]) -> Promotion:
             [list(serials)],
         )
     ]
-    found = inputs.detections(
-        connection, sql.Identifier("platform", "detections"), "receiver_key = any(%s)", [keys]
-    )
+    found = inputs.detections(connection, sql.Identifier("platform", "detections"), "receiver_key = any(%s)", [keys])
     deployments = inputs.deployments(connection, serials)
     placed = _assigned(
         found,
@@ -61,8 +59,7 @@ def promote(connection: Connection, serials: Sequence[str]) -> Promotion:
     )
     inserted, removed = _write(connection, placed, keys)
     moved = placed.filter(
-        pl.from_epoch("device_ms", time_unit="ms").dt.year()
-        != pl.from_epoch("time_ms", time_unit="ms").dt.year()
+        pl.from_epoch("device_ms", time_unit="ms").dt.year() != pl.from_epoch("time_ms", time_unit="ms").dt.year()
     )
     with_receiver = placed.filter(pl.col("deployment_key").is_not_null()).height
     return Promotion(
@@ -84,9 +81,7 @@ def _assigned(
     deployments: pl.DataFrame,
 ) -> pl.DataFrame:
     backend = engine.duckdb()
-    timeline = engine.receiver_timeline(
-        backend, receivers, inputs.clock_segments(connection, keys), deployments
-    )
+    timeline = engine.receiver_timeline(backend, receivers, inputs.clock_segments(connection, keys), deployments)
     placed = rules.assigned(engine.table(backend, "detections", found), timeline).to_polars()
     backend.disconnect()
     return placed.join(deployments.drop("collectioncode", "receiver_key"), on="deployment_key", how="left")
@@ -130,18 +125,14 @@ def _write(connection: Connection, placed: pl.DataFrame, keys: list[int]) -> tup
         [keys],
     ).rowcount
     inserted = 0
-    places = connection.execute(
-        "select distinct collectioncode, yearcollected from promoting order by 1, 2"
-    ).fetchall()
+    places = connection.execute("select distinct collectioncode, yearcollected from promoting order by 1, 2").fetchall()
     for code, year in places:
         target = ensure_year_table(connection, code, "otn_detections", year)
         inserted += connection.execute(
             sql.SQL(
                 "insert into {} ({columns}) select {columns} from promoting p where collectioncode = %s and yearcollected = %s"
                 " and not exists (select 1 from {} o where {}) order by det_key"
-            ).format(
-                target, table(code, f"otn_detections_{year}"), sql.SQL(same), columns=_columns(connection)
-            ),  # type: ignore[arg-type]
+            ).format(target, table(code, f"otn_detections_{year}"), sql.SQL(same), columns=_columns(connection)),  # type: ignore[arg-type]
             [code, year],
         ).rowcount
     return inserted, removed

@@ -50,9 +50,7 @@ class Matches:
 
 def read(folder: Path) -> Matches:
     """The matches in a push's folder."""
-    return Matches(
-        folder / "matches", json.loads((folder / "matches" / MANIFEST).read_text(encoding="utf-8"))
-    )
+    return Matches(folder / "matches", json.loads((folder / "matches" / MANIFEST).read_text(encoding="utf-8")))
 
 
 def match(
@@ -75,14 +73,10 @@ def match(
     backend = engine.duckdb(memory_limit="1500MB", threads=threads, temp_directory=str(staging / "spill"))
     buckets = max(1, -(-snapshot.rows // ROWS_PER_BUCKET))
     timelines = timelines_of(backend, snapshot)
-    files = {
-        f"{name}.parquet": _write_timeline(timelines[name], staging / f"{name}.parquet") for name in TIMELINES
-    }
+    files = {f"{name}.parquet": _write_timeline(timelines[name], staging / f"{name}.parquet") for name in TIMELINES}
     unmatched = _unmatched_keys(snapshot)
     change = (
-        _change(snapshot, before, staging, unmatched)
-        if before and before[1].manifest["buckets"] == buckets
-        else None
+        _change(snapshot, before, staging, unmatched) if before and before[1].manifest["buckets"] == buckets else None
     )
     for bucket in range(buckets):
         name = f"bucket-{bucket:03d}.parquet"
@@ -125,9 +119,7 @@ def _transmitter_timeline(backend: Backend, snapshot: Snapshot) -> ir.Table:
     )
     windows = backend.create_table("tag_windows", rules.tag_windows(tags), overwrite=True)
     overrides = snapshot.table("overrides").filter(pl.col("action") == "test_tag")
-    tests = snapshot.table("transmitters").join(
-        overrides, left_on="transmitter", right_on="subject", how="semi"
-    )
+    tests = snapshot.table("transmitters").join(overrides, left_on="transmitter", right_on="subject", how="semi")
     return backend.create_table(
         "transmitter_timeline",
         rules.transmitter_timeline(
@@ -176,9 +168,7 @@ def bucket_rows(
     return ibis.union(fresh.select(*old.columns), retagged.select(*old.columns), carried)
 
 
-def _through_the_rules(
-    detections: ir.Table, timelines: dict[str, ir.Table], unmatched: list[int]
-) -> ir.Table:
+def _through_the_rules(detections: ir.Table, timelines: dict[str, ir.Table], unmatched: list[int]) -> ir.Table:
     placed = rules.assigned(rules.clean(detections), timelines["receiver_timeline"])
     return _with_year(rules.matched(rules.min_lag(placed), timelines["transmitter_timeline"], unmatched))
 
@@ -214,9 +204,7 @@ def _counts(paths: list[Path]) -> dict[str, int]:
     return dict(sorted(zip(frame["reason"].to_list(), frame["len"].to_list(), strict=True)))
 
 
-def _change(
-    snapshot: Snapshot, before: tuple[Snapshot, Matches], staging: Path, unmatched: list[int]
-) -> _Change:
+def _change(snapshot: Snapshot, before: tuple[Snapshot, Matches], staging: Path, unmatched: list[int]) -> _Change:
     """Receivers whose rows or timeline changed, and transmitters whose timeline changed or that a person decided on."""
     old_snapshot, old = before
     receivers = _changed_keys(staging, old, "receiver_timeline", "receiver_key") | _receivers_with_new_rows(
@@ -250,21 +238,15 @@ def _changed_keys(staging: Path, old: Matches, name: str, key: str) -> set[int]:
 def _receivers_with_new_rows(snapshot: Snapshot, old: Snapshot) -> set[int]:
     changed: set[int] = set()
     for name in snapshot.detections.keys() | old.detections.keys():
-        entries = [
-            s.manifest["files"].get(f"detections/{name}.parquet", {}).get("sha256") for s in (snapshot, old)
-        ]
+        entries = [s.manifest["files"].get(f"detections/{name}.parquet", {}).get("sha256") for s in (snapshot, old)]
         if entries[0] == entries[1]:
             continue
-        frames = [
-            pl.read_parquet(s.detections[name]) if name in s.detections else None for s in (snapshot, old)
-        ]
+        frames = [pl.read_parquet(s.detections[name]) if name in s.detections else None for s in (snapshot, old)]
         present = [frame for frame in frames if frame is not None]
         if len(present) == 1:
             changed |= set(present[0]["receiver_key"].unique())
             continue
         new_frame, old_frame = present
         for one, other in ((new_frame, old_frame), (old_frame, new_frame)):
-            changed |= set(
-                one.join(other, on=one.columns, how="anti", nulls_equal=True)["receiver_key"].unique()
-            )
+            changed |= set(one.join(other, on=one.columns, how="anti", nulls_equal=True)["receiver_key"].unique())
     return changed

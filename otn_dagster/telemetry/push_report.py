@@ -53,12 +53,8 @@ def _why(changes: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("its time, place or tag metadata changed"))
         .otherwise(pl.lit("a detection, its tag or its receiver came in"))
     )
-    counted = (
-        changes.with_columns(why=why).group_by("year", "extract_type", "change", "why").len("detections")
-    )
-    return counted.sort("year", "extract_type", "change", "why").with_columns(
-        pl.col("extract_type").replace(TYPES)
-    )
+    counted = changes.with_columns(why=why).group_by("year", "extract_type", "change", "why").len("detections")
+    return counted.sort("year", "extract_type", "change", "why").with_columns(pl.col("extract_type").replace(TYPES))
 
 
 def _abacus(context: Context, collectioncode: str, years: list[int]) -> bytes | None:
@@ -66,11 +62,7 @@ def _abacus(context: Context, collectioncode: str, years: list[int]) -> bytes | 
         return None
     frames = extract_frames(context, collectioncode, "t", years)
     every = pl.concat(frames.values(), how="vertical_relaxed").filter(pl.col("receiver") != "release")
-    return (
-        plots.abacus(every, f"{collectioncode}: days on which its animals were heard")
-        if every.height
-        else None
-    )
+    return plots.abacus(every, f"{collectioncode}: days on which its animals were heard") if every.height else None
 
 
 def _map(context: Context, collectioncode: str) -> bytes | None:

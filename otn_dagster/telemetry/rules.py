@@ -126,9 +126,7 @@ def receiver_timeline(pieces: ir.Table, windows: ir.Table) -> ir.Table:
     bounds = []
     for bound in ("place_start", "place_end"):
         device = both.mutate(at=_device_time(both[bound], both))
-        within = device.filter(
-            device[bound] < FOREVER_MS, device.at > device.start_ms, device.at < device.end_ms
-        )
+        within = device.filter(device[bound] < FOREVER_MS, device.at > device.start_ms, device.at < device.end_ms)
         bounds.append(within.select("receiver_key", "at"))
     own = [pieces.select("receiver_key", at=pieces[bound]) for bound in ("start_ms", "end_ms")]
     cuts = _pieces(_union(own + bounds), "receiver_key")
@@ -231,9 +229,7 @@ def transmitter_timeline(
     transmitters: transmitter_key, transmitter. windows: of ``tag_windows``. station_tags, test_tags: transmitter_key.
     Gives transmitter_key, start_ms, end_ms, reason, tag_key, trackercode, tag_modified.
     """
-    ends = [
-        transmitters.select("transmitter_key", at=ibis.literal(at, "int64")) for at in (NEVER_MS, FOREVER_MS)
-    ]
+    ends = [transmitters.select("transmitter_key", at=ibis.literal(at, "int64")) for at in (NEVER_MS, FOREVER_MS)]
     known = windows.semi_join(transmitters, "transmitter_key")
     cuts = [known.select("transmitter_key", at=known[bound]) for bound in ("start_ms", "end_ms")]
     pieces = _pieces(_union(ends + cuts), "transmitter_key")
@@ -321,9 +317,7 @@ def matched(detections: ir.Table, timeline: ir.Table, unmatched_keys: list[int])
         reason=reason,
         tag_key=ours.ifelse(timeline.tag_key, ibis.null(timeline.tag_key.type())),
         trackercode=ours.ifelse(timeline.trackercode, ibis.null("string")),
-        modified_day=ibis.greatest(
-            detections.base_day, ours.ifelse(timeline.tag_modified, ibis.literal(0, "int32"))
-        ),
+        modified_day=ibis.greatest(detections.base_day, ours.ifelse(timeline.tag_modified, ibis.literal(0, "int32"))),
     )
 
 

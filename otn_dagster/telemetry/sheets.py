@@ -87,9 +87,7 @@ def _with_header(rows: list[Sequence[Cell]], index: int, aliases: dict[str, str]
         if any(cell is not None for cell in cells.values()):
             body.append(SheetRow(number, cells))
     if not body:
-        raise BadFile(
-            "the table has a header and no rows", "Check that the file was saved with its data.", index + 1
-        )
+        raise BadFile("the table has a header and no rows", "Check that the file was saved with its data.", index + 1)
     return Sheet(named, index + 1, body)
 
 
@@ -121,18 +119,13 @@ def _xlsx(path: Path) -> list[list[Sequence[Cell]]]:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_COMPRESSION_RATIO * max(
-            path.stat().st_size, 100_000
-        ):
+        if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_COMPRESSION_RATIO * max(path.stat().st_size, 100_000):
             raise BadFile(
                 f"the workbook unpacks to {unpacked / 2**20:,.0f} MiB, far more than a data sheet holds",
                 "Delete empty formatted rows and embedded objects, or send it as csv.",
             )
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        return [
-            [tuple(row) for row in _bounded(sheet.iter_rows(values_only=True))]
-            for sheet in workbook.worksheets
-        ]
+        return [[tuple(row) for row in _bounded(sheet.iter_rows(values_only=True))] for sheet in workbook.worksheets]
     except BadFile:
         raise
     except Exception as error:  # openpyxl and zipfile raise many kinds for one thing: this is no workbook
@@ -147,16 +140,12 @@ def _xls(path: Path) -> list[list[Sequence[Cell]]]:
     try:
         workbook = xlrd.open_workbook(path)
     except Exception as error:
-        raise BadFile(
-            f"the old Excel file cannot be read ({error})", "Save it as .xlsx and send it again."
-        ) from error
+        raise BadFile(f"the old Excel file cannot be read ({error})", "Save it as .xlsx and send it again.") from error
 
     def value(cell: Any) -> Cell:
         if cell.ctype == xlrd.XL_CELL_DATE:
             return xlrd.xldate_as_datetime(cell.value, workbook.datemode)
-        return (
-            None if cell.ctype in (xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK, xlrd.XL_CELL_ERROR) else cell.value
-        )
+        return None if cell.ctype in (xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK, xlrd.XL_CELL_ERROR) else cell.value
 
     return [[tuple(map(value, sheet.row(i))) for i in range(sheet.nrows)] for sheet in workbook.sheets()]
 
@@ -168,9 +157,7 @@ def _csv(path: Path) -> list[Sequence[Cell]]:
     try:
         return list(_bounded(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)))
     except csv.Error as error:
-        raise BadFile(
-            f"the file is no table of text ({error})", "Save it as UTF-8 csv and send it again."
-        ) from error
+        raise BadFile(f"the file is no table of text ({error})", "Save it as UTF-8 csv and send it again.") from error
 
 
 def decode(data: bytes) -> str:
@@ -217,9 +204,7 @@ def number(cell: Cell) -> float | None:
     if cell is None:
         return None
     try:
-        value = (
-            float(str(cell).replace(",", ".")) if not isinstance(cell, dt.date | dt.time) else float("nan")
-        )
+        value = float(str(cell).replace(",", ".")) if not isinstance(cell, dt.date | dt.time) else float("nan")
     except ValueError:
         raise ValueError("a number") from None
     if value != value or value in (float("inf"), float("-inf")):
@@ -248,19 +233,13 @@ def moment(cell: Cell) -> dt.datetime | None:
     if cell is None:
         return None
     if isinstance(cell, dt.datetime):
-        return (
-            cell.replace(tzinfo=None) if cell.tzinfo is None else cell.astimezone(dt.UTC).replace(tzinfo=None)
-        )
+        return cell.replace(tzinfo=None) if cell.tzinfo is None else cell.astimezone(dt.UTC).replace(tzinfo=None)
     if isinstance(cell, dt.date):
         return dt.datetime.combine(cell, dt.time())
     value = str(cell).strip()
     if re.fullmatch(r"\d{4,6}(\.\d+)?", value) and 1000 <= float(value) < 100_000:
         whole = EXCEL_EPOCH + dt.timedelta(days=float(value))
-        return (
-            (whole + dt.timedelta(milliseconds=0.5)).replace(microsecond=0)
-            if whole.microsecond > 999_000
-            else whole
-        )
+        return (whole + dt.timedelta(milliseconds=0.5)).replace(microsecond=0) if whole.microsecond > 999_000 else whole
     try:
         parsed = dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
         return parsed if parsed.tzinfo is None else parsed.astimezone(dt.UTC).replace(tzinfo=None)
@@ -306,21 +285,15 @@ def typed_row(row: SheetRow, columns: Sequence[Column]) -> tuple[dict[str, Any],
         try:
             values[column.name] = column.parse(cell)
         except ValueError as error:
-            return values, refuse(
-                row, column.name, cell, str(error), "Correct the cell and send the file again."
-            )
+            return values, refuse(row, column.name, cell, str(error), "Correct the cell and send the file again.")
         if column.mandatory and values[column.name] is None:
-            return values, refuse(
-                row, column.name, None, "a value: this column is mandatory", "Fill in the cell."
-            )
+            return values, refuse(row, column.name, None, "a value: this column is mandatory", "Fill in the cell.")
     return values, None
 
 
 def refuse(row: SheetRow, column: str | None, found: object, expected: str, remedy: str) -> Refusal:
     """A refusal of this row, with all its cells kept."""
-    return Refusal(
-        row.number, column, None if found is None else str(found), expected, remedy, printable(row.cells)
-    )
+    return Refusal(row.number, column, None if found is None else str(found), expected, remedy, printable(row.cells))
 
 
 def printable(cells: dict[str, Cell]) -> dict[str, Any]:

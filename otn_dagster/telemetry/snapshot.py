@@ -61,9 +61,7 @@ class Snapshot:
     @property
     def rows(self) -> int:
         """Detections in it."""
-        return sum(
-            entry["rows"] for name, entry in self.manifest["files"].items() if name.startswith("detections/")
-        )
+        return sum(entry["rows"] for name, entry in self.manifest["files"].items() if name.startswith("detections/"))
 
 
 def push_folder(settings: Settings, push_date: str) -> Path:
@@ -78,16 +76,12 @@ def read(settings: Settings, push_date: str) -> Snapshot:
     try:
         return Snapshot(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise NothingToPush(
-            f"the push of {push_date} has no snapshot; materialize push_snapshot first"
-        ) from None
+        raise NothingToPush(f"the push of {push_date} has no snapshot; materialize push_snapshot first") from None
 
 
 def previous(settings: Settings, push_date: str) -> str | None:
     """The last push before this one that was a real one and reached its certificate."""
-    dates = sorted(
-        (path.parent.name for path in settings.pushes_folder.glob("*/certificate.json")), reverse=True
-    )
+    dates = sorted((path.parent.name for path in settings.pushes_folder.glob("*/certificate.json")), reverse=True)
     for date in dates:
         if date < push_date and not read(settings, date).rehearsal:
             return date
@@ -129,9 +123,7 @@ def freeze(connection: Connection, settings: Settings, push_date: str) -> Snapsh
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> dict[str, Any]:
     """A frame as Parquet, the same bytes for the same rows; its manifest entry."""
-    frame.write_parquet(
-        path, compression="zstd", compression_level=3, row_group_size=122_880, statistics=True
-    )
+    frame.write_parquet(path, compression="zstd", compression_level=3, row_group_size=122_880, statistics=True)
     return entry_of(path, frame.height)
 
 
@@ -150,9 +142,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _refuse_what_came_later(
-    connection: Connection, settings: Settings, push_date: str, rehearsal: bool
-) -> None:
+def _refuse_what_came_later(connection: Connection, settings: Settings, push_date: str, rehearsal: bool) -> None:
     row = connection.execute(
         "select min(loaded_at), count(*) from platform.submissions where state in ('loaded', 'superseded')"
     ).fetchone()
@@ -182,9 +172,7 @@ def _manifest(connection: Connection, settings: Settings, push_date: str, rehear
         "push_date": push_date,
         "rehearsal": rehearsal,
         "database_id": row[0],
-        "cutoffs": {
-            node.code: calendar.cutoff(push_date, node.time_zone).isoformat() for node in settings.nodes
-        },
+        "cutoffs": {node.code: calendar.cutoff(push_date, node.time_zone).isoformat() for node in settings.nodes},
         "months_to_extend_enddate": {node.code: node.months_to_extend_enddate for node in settings.nodes},
         "publish_stations": {node.code: node.publish_stations for node in settings.nodes},
     }
@@ -239,15 +227,9 @@ def _freeze_tables(connection: Connection, settings: Settings, staging: Path) ->
         "clock_segments": inputs.clock_segments(connection),
     }
     for name, (query, schema) in TABLES.items():
-        parameters = (
-            [json.dumps({n.code: n.months_to_extend_enddate for n in settings.nodes})]
-            if "%s" in query
-            else []
-        )
+        parameters = [json.dumps({n.code: n.months_to_extend_enddate for n in settings.nodes})] if "%s" in query else []
         frames[name] = transfer.copy_out(connection, query, schema, parameters)
-    return {
-        f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in frames.items()
-    }
+    return {f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in frames.items()}
 
 
 TABLES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -345,7 +327,26 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
            from obis.otn_resources order by 1""",
         {
             **dict.fromkeys(
-                ["collectioncode", "node", "projecttype", "resource_full_name", "abstract", "citation", "website", "institutioncode", "local_area", "locality", "ocean", "country", "state", "seriescode", "shortname", "longname", "collaborationtype", "status"],
+                [
+                    "collectioncode",
+                    "node",
+                    "projecttype",
+                    "resource_full_name",
+                    "abstract",
+                    "citation",
+                    "website",
+                    "institutioncode",
+                    "local_area",
+                    "locality",
+                    "ocean",
+                    "country",
+                    "state",
+                    "seriescode",
+                    "shortname",
+                    "longname",
+                    "collaborationtype",
+                    "status",
+                ],
                 TEXT,
             ),
             **dict.fromkeys(["westbl", "eastbl", "southbl", "northbl"], REAL),
@@ -380,9 +381,7 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "submission_no": KEY,
             **dict.fromkeys(["submission_key", "node", "collectioncode", "kind", "sha256", "state"], TEXT),
-            **dict.fromkeys(
-                ["raw_rows", "loaded_rows", "duplicate_rows", "refused_rows", "waiting_rows"], TIME
-            ),
+            **dict.fromkeys(["raw_rows", "loaded_rows", "duplicate_rows", "refused_rows", "waiting_rows"], TIME),
         },
     ),
 }

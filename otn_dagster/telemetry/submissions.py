@@ -97,13 +97,9 @@ def misplaced(settings: Settings) -> list[str]:
         if len(parts) != 4:
             problems.append(f"{where}: expected incoming/<node>/<collection>/<kind>/<file>; move the file")
         elif parts[0] not in nodes:
-            problems.append(
-                f"{where}: node {parts[0]!r} is not in config/nodes.yaml; add it or move the file"
-            )
+            problems.append(f"{where}: node {parts[0]!r} is not in config/nodes.yaml; add it or move the file")
         elif parts[2] not in KINDS:
-            problems.append(
-                f"{where}: kind {parts[2]!r} is unknown, expected one of {', '.join(KINDS)}; move the file"
-            )
+            problems.append(f"{where}: kind {parts[2]!r} is unknown, expected one of {', '.join(KINDS)}; move the file")
         elif not COLLECTION_CODE.match(parts[1]):
             problems.append(
                 f"{where}: {parts[1]!r} is no collection code, expected capital letters and digits; rename the folder"
@@ -247,13 +243,18 @@ def keep_refusals(connection: Connection, submission_key: str, refusals: list[Re
         )
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 def _keep(source: Path, root: Path, place: Path, name: str) -> tuple[Path, str]:
     """Copy first and hash the copy: whatever happens to the source meanwhile, what is kept is what was hashed."""
     (root / place).mkdir(parents=True, exist_ok=True)
     staging = root / place / f".{name}.{os.getpid()}"
     shutil.copyfile(source, staging)
-    with staging.open("rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    sha256 = sha256_of(staging)
     stored = place / sha256[:16] / name
     (root / stored).parent.mkdir(exist_ok=True)
     staging.rename(root / stored)

@@ -115,9 +115,7 @@ def read_tags(path: Path, collectioncode: str, now: dt.datetime) -> TagSheet:
     """
     sheet = read_sheet(path, [column.name for column in COLUMNS], ALIASES)
     missing = missing_columns(sheet, COLUMNS)
-    missing += [
-        name for name in ("tag_serial_number", "tag_id_code", "tag_code_space") if name not in sheet.headers
-    ]
+    missing += [name for name in ("tag_serial_number", "tag_id_code", "tag_code_space") if name not in sheet.headers]
     if missing:
         raise BadFile(
             f"mandatory columns are missing: {', '.join(missing).upper()}",
@@ -173,24 +171,16 @@ def _incomplete(row: SheetRow, values: dict[str, Any]) -> Refusal | None:
     return None
 
 
-def _impossible(
-    row: SheetRow, values: dict[str, Any], collectioncode: str, now: dt.datetime
-) -> Refusal | None:
+def _impossible(row: SheetRow, values: dict[str, Any], collectioncode: str, now: dt.datetime) -> Refusal | None:
     project = text(row.cells.get("project_code"))
     if project and project.upper() != collectioncode:
         remedy = "Put the file into the folder of its own collection."
-        return refuse(
-            row, "project_code", project, f"{collectioncode}, the collection of this folder", remedy
-        )
+        return refuse(row, "project_code", project, f"{collectioncode}, the collection of this folder", remedy)
     released = values["utc_release_date_time"]
     if not FIRST_PLAUSIBLE <= released <= now:
         remedy = "Check the year, and that the cell is a date and not a number formatted as one."
-        return refuse(
-            row, "utc_release_date_time", released, f"a release between 1980 and {now:%Y-%m-%d}", remedy
-        )
+        return refuse(row, "utc_release_date_time", released, f"a release between 1980 and {now:%Y-%m-%d}", remedy)
     if values["harvest_date"] and values["harvest_date"] < released:
         remedy = "Correct whichever of the two is wrong."
-        return refuse(
-            row, "harvest_date", values["harvest_date"], f"a date after the release on {released}", remedy
-        )
+        return refuse(row, "harvest_date", values["harvest_date"], f"a date after the release on {released}", remedy)
     return None

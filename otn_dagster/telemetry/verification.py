@@ -214,11 +214,7 @@ def _double_reporting(snapshot: Snapshot, code: str) -> list[dict[str, Any]]:
         .len("detections")
     )
     files = snapshot.table("submissions").select(other_submission="submission_no", also_in="submission_key")
-    named = (
-        twice.collect()
-        .join(files, on="other_submission")
-        .join(snapshot.table("receivers"), on="receiver_key")
-    )
+    named = twice.collect().join(files, on="other_submission").join(snapshot.table("receivers"), on="receiver_key")
     return named.select("rcv_serial_no", "also_in", "detections").sort("rcv_serial_no", "also_in").to_dicts()
 
 

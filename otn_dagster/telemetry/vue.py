@@ -106,9 +106,7 @@ def read_events(path: Path) -> Export:
         "description": (pl.col("description").is_null(), "the name of an event"),
     }
     good, refused = _split(typed, problems)
-    rows = good.select(
-        "row_number", pl.col("time").alias("datetime"), "receiver", "description", "data", "units"
-    )
+    rows = good.select("row_number", pl.col("time").alias("datetime"), "receiver", "description", "data", "units")
     return Export(rows, refused, frame.height)
 
 
@@ -166,9 +164,7 @@ def _read(path: Path, columns: dict[str, str], required: set[str], what: str) ->
     present = {name: field for name, field in columns.items() if name in names}
     absent = [pl.lit(None, pl.String).alias(field) for name, field in columns.items() if name not in names]
     blank = pl.selectors.string().str.strip_chars().replace("", None)
-    return frame.select("row_number", *[pl.col(n).alias(f) for n, f in present.items()]).with_columns(
-        blank, *absent
-    )
+    return frame.select("row_number", *[pl.col(n).alias(f) for n, f in present.items()]).with_columns(blank, *absent)
 
 
 def _time() -> pl.Expr:
@@ -179,12 +175,8 @@ def _time() -> pl.Expr:
     ).alias("time")
 
 
-def _split(
-    frame: pl.DataFrame, problems: dict[str, tuple[pl.Expr, str]]
-) -> tuple[pl.DataFrame, list[Refusal]]:
-    which = pl.coalesce([pl.when(bad).then(pl.lit(column)) for column, (bad, _) in problems.items()]).alias(
-        "problem"
-    )
+def _split(frame: pl.DataFrame, problems: dict[str, tuple[pl.Expr, str]]) -> tuple[pl.DataFrame, list[Refusal]]:
+    which = pl.coalesce([pl.when(bad).then(pl.lit(column)) for column, (bad, _) in problems.items()]).alias("problem")
     marked = frame.with_columns(which)
     refused = [
         Refusal(
@@ -207,9 +199,7 @@ def _split(
 
 def impossible_times(rows: pl.DataFrame, now: dt.datetime) -> pl.DataFrame:
     """Rows before 1980 or in the future (D2): the receiver's clock was not set."""
-    return rows.filter(
-        (pl.col("datetime") < FIRST_PLAUSIBLE) | (pl.col("datetime") > now + dt.timedelta(days=1))
-    )
+    return rows.filter((pl.col("datetime") < FIRST_PLAUSIBLE) | (pl.col("datetime") > now + dt.timedelta(days=1)))
 
 
 def stop_at_impossible_times(rows: pl.DataFrame, now: dt.datetime) -> None:

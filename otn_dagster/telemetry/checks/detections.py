@@ -15,9 +15,7 @@ def _raw(evidence: Evidence) -> pl.DataFrame:
     return pl.read_parquet(evidence.submission.parquet(evidence.settings))
 
 
-@check(
-    "D1", RAW, "The export is a VUE export, every row readable", "Send the manufacturer's export unedited."
-)
+@check("D1", RAW, "The export is a VUE export, every row readable", "Send the manufacturer's export unedited.")
 def file_format(evidence: Evidence) -> Rows:
     return evidence.refused("datetime", "receiver", "transmitter", "sensor_value")
 
@@ -46,9 +44,7 @@ def high_residence_volume(evidence: Evidence) -> Rows:
     return counts.filter(pl.col("receiver").str.starts_with("HR"), pl.col("detections") > HR_ROWS).to_dicts()
 
 
-@check(
-    "D4", RAW, "No row repeats within the file", "Nothing to do: a repeated row is loaded once.", warning=True
-)
+@check("D4", RAW, "No row repeats within the file", "Nothing to do: a repeated row is loaded once.", warning=True)
 def repeated_rows(evidence: Evidence) -> Rows:
     same = ["datetime", "receiver", "transmitter", "sensor_value"]
     return (
@@ -85,9 +81,7 @@ def model_format(evidence: Evidence) -> Rows:
         .with_columns(model=pl.col("receiver").str.replace(r"-\d+$", "").str.to_uppercase())
     )
     return [
-        r
-        for r in receivers.to_dicts()
-        if not any(r["model"] == m or r["model"].startswith(f"{m}-") for m in models)
+        r for r in receivers.to_dicts() if not any(r["model"] == m or r["model"].startswith(f"{m}-") for m in models)
     ]
 
 
@@ -109,18 +103,14 @@ def loaded_before(evidence: Evidence) -> Rows:
 @check("D8", CACHE, "Every year with rows has its table", "Load the file again.")
 def year_tables(evidence: Evidence) -> Rows:
     return evidence.rows(
-        "select distinct extract(year from datetime)::int as year "
-        + MINE
-        + " and not exists (select 1 from pg_tables"
+        "select distinct extract(year from datetime)::int as year " + MINE + " and not exists (select 1 from pg_tables"
         " where schemaname = %s and tablename = 'detections_' || extract(year from datetime)::int)",
         evidence.submission.submission_no,
         evidence.schema,
     )
 
 
-@check(
-    "D9", CACHE, "Every row of the file is loaded, repeated or refused", "Load the file again.", blocking=True
-)
+@check("D9", CACHE, "Every row of the file is loaded, repeated or refused", "Load the file again.", blocking=True)
 def all_rows_accounted(evidence: Evidence) -> Rows:
     raw = _raw(evidence).height
     rows = evidence.rows(
@@ -144,9 +134,7 @@ def all_rows_accounted(evidence: Evidence) -> Rows:
 )
 def known_serials(evidence: Evidence) -> Rows:
     return evidence.rows(
-        "select receiver, count(*) as detections "
-        + MINE
-        + " and not exists (select 1 from obis.moorings m join"
+        "select receiver, count(*) as detections " + MINE + " and not exists (select 1 from obis.moorings m join"
         " platform.receiver_keys k on k.rcv_serial_no = m.collectornumber where k.receiver_key = d.receiver_key) group by 1 order by 2 desc",
         evidence.submission.submission_no,
     )

@@ -23,11 +23,7 @@ def vue_format(evidence: Evidence) -> Rows:
 
 @check("E2", RAW, "The mandatory columns are there", "Export the events from VUE unedited.", blocking=True)
 def mandatory_columns(evidence: Evidence) -> Rows:
-    return [
-        {"column": name}
-        for name in ("datetime", "receiver", "description")
-        if _raw(evidence)[name].null_count()
-    ]
+    return [{"column": name} for name in ("datetime", "receiver", "description") if _raw(evidence)[name].null_count()]
 
 
 @check(
@@ -57,10 +53,7 @@ def initializations_and_uploads(evidence: Evidence) -> Rows:
         _raw(evidence)
         .group_by("receiver")
         .agg(
-            *[
-                (pl.col("description") == name).sum().alias(name)
-                for name in ("Initialization", "Data Upload", "Reset")
-            ]
+            *[(pl.col("description") == name).sum().alias(name) for name in ("Initialization", "Data Upload", "Reset")]
         )
     )
     return counts.filter((pl.col("Initialization") == 0) | (pl.col("Data Upload") == 0)).to_dicts()

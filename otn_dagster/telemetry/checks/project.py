@@ -35,17 +35,10 @@ def strange_characters(evidence: Evidence) -> Rows:
 )
 def contacts(evidence: Evidence) -> Rows:
     form = _form(evidence)
-    unread: Rows = [
-        {"problem": "not readable", "line": line} for field, line in form.unread if field == "contacts"
-    ]
-    known = {
-        row["name"].lower()
-        for row in evidence.rows("select institutioncode as name from obis.institution_codes")
-    }
+    unread: Rows = [{"problem": "not readable", "line": line} for field, line in form.unread if field == "contacts"]
+    known = {row["name"].lower() for row in evidence.rows("select institutioncode as name from obis.institution_codes")}
     unknown = {c.affiliation for c in form.contacts if c.affiliation and c.affiliation.lower() not in known}
-    return unread + [
-        {"problem": "affiliation is not in institution_codes", "line": name} for name in sorted(unknown)
-    ]
+    return unread + [{"problem": "affiliation is not in institution_codes", "line": name} for name in sorted(unknown)]
 
 
 @check("P3", FORM, "The URL is well-formed", "Give it as https://...", warning=True)
@@ -58,9 +51,7 @@ def url(evidence: Evidence) -> Rows:
 @check("P4", FORM, "Species are accepted taxa of WoRMS", "Use the accepted name.")
 def species(evidence: Evidence) -> Rows:
     unread: Rows = [
-        {"problem": "not readable", "line": line}
-        for field, line in _form(evidence).unread
-        if field == "species"
+        {"problem": "not readable", "line": line} for field, line in _form(evidence).unread if field == "species"
     ]
     if unread:
         return unread
@@ -101,6 +92,4 @@ def complete_and_unique(evidence: Evidence) -> Rows:
         evidence.code,
         evidence.submission.node,
     )
-    return missing + [
-        {"field": "code", "found": f"also submitted under node {row['node']}"} for row in others
-    ]
+    return missing + [{"field": "code", "found": f"also submitted under node {row['node']}"} for row in others]

@@ -113,9 +113,7 @@ def of_stage(stage: str) -> list[Check]:
     """The checks of an asset, by id."""
     from otn_dagster.telemetry.checks import deployments, detections, events, project, tags  # noqa: F401
 
-    return sorted(
-        (c for c in REGISTRY if c.stage == stage), key=lambda c: (c.check_id[0], int(c.check_id[1:]))
-    )
+    return sorted((c for c in REGISTRY if c.stage == stage), key=lambda c: (c.check_id[0], int(c.check_id[1:])))
 
 
 def run(evidence: Evidence, checks: Sequence[Check]) -> list[CheckResult]:

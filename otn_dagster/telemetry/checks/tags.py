@@ -25,9 +25,7 @@ def sheet_format(evidence: Evidence) -> Rows:
     )
 
 
-@check(
-    "T2", RAW, "Each row has an animal id or a tag serial", "An unknown serial needs an ANIMAL_ID of its own."
-)
+@check("T2", RAW, "Each row has an animal id or a tag serial", "An unknown serial needs an ANIMAL_ID of its own.")
 def animal_or_serial(evidence: Evidence) -> Rows:
     return evidence.refused("animal_id")
 
@@ -37,9 +35,7 @@ def harvest_after_release(evidence: Evidence) -> Rows:
     return evidence.refused("harvest_date")
 
 
-@check(
-    "T4", CACHE, "Animal fields follow the data dictionary", "Use the words of the dictionary.", warning=True
-)
+@check("T4", CACHE, "Animal fields follow the data dictionary", "Use the words of the dictionary.", warning=True)
 def animal_fields(evidence: Evidence) -> Rows:
     return evidence.rows(
         """select row_number, sex, wild_or_hatchery, tag_type from platform.tag_cache where submission_key = %s
@@ -201,9 +197,7 @@ def tag_models(evidence: Evidence) -> Rows:
 @check("T15", LIVE, "No tag is live twice on this project", "Give HARVEST_DATE of the first use.")
 def live_twice(evidence: Evidence) -> Rows:
     same = " and b.collectioncode = a.collectioncode and b.relatedcatalogitem <> a.relatedcatalogitem"
-    return evidence.rows(
-        OVERLAP + same + " and a.startdatetime <= b.startdatetime order by 1, 3", evidence.code
-    )
+    return evidence.rows(OVERLAP + same + " and a.startdatetime <= b.startdatetime order by 1, 3", evidence.code)
 
 
 @check(
