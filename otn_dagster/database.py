@@ -11,15 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine, text
-from sqlalchemy.pool import NullPool
 
 from otn_dagster.config import Settings
 from otn_dagster.embedded import EmbeddedServer
 
 Connection = psycopg.Connection
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 # One person's loading and another's push meet on these PostgreSQL advisory locks.
 MIGRATION_LOCK = 7_201_001
@@ -40,8 +37,22 @@ def database_url(settings: Settings) -> str:
 @functools.cache
 def ready(url: str) -> str:
     """The same URL, once per process, after bringing its schema up to date."""
-    migrate(url)
+    if _revision(url) != newest_revision():
+        migrate(url)
     return url
+
+
+def newest_revision() -> str:
+    """The last revision that there is."""
+    return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _revision(url: str) -> str | None:
+    with psycopg.connect(url) as connection:
+        if not connection.execute("select to_regclass('platform.schema_version')").fetchone()[0]:  # type: ignore[index]
+            return None
+        row = connection.execute("select version_num from platform.schema_version").fetchone()
+        return row[0] if row else None
 
 
 def migrate(url: str, revision: str = "head") -> None:
@@ -49,8 +60,14 @@ def migrate(url: str, revision: str = "head") -> None:
     Bring the schema to a revision. Safe to repeat and to race: an advisory lock lets one process at a time in,
     each revision runs in one transaction, and a schema that is up to date is left alone.
     """
+    # Imported here: every run of Dagster is a process of its own, and most find the schema up to date.
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     engine = create_engine(_sqlalchemy_url(url), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text(f"select pg_advisory_xact_lock({MIGRATION_LOCK})"))

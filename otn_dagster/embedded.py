@@ -20,6 +20,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,8 +79,7 @@ class EmbeddedServer:
             if not (self.cluster / "PG_VERSION").exists():
                 self._initialise()
             options = f"-h '' -k {self.socket_folder} -c unix_socket_permissions=0700"
-            log = str(self.home / "server.log")
-            self._run("pg_ctl", "-w", "-t", "60", "-D", str(self.cluster), "-l", log, "-o", options, "start")
+            self._start_patiently("-l", str(self.home / "server.log"), "-o", options)
             self._make_database()
             return True
 
@@ -87,6 +87,17 @@ class EmbeddedServer:
         """Stop the server if it runs; committed work is safe whatever happens."""
         if self.pid() is not None:
             self._run("pg_ctl", "-w", "-m", "fast", "-D", str(self.cluster), "stop", check=False)
+
+    def _start_patiently(self, *options: str) -> None:
+        """After a crash the killed server's children may hold its memory for some seconds more."""
+        for attempt in range(10):
+            try:
+                self._run("pg_ctl", "-w", "-t", "60", "-D", str(self.cluster), *options, "start")
+                return
+            except RuntimeError:
+                if attempt == 9:
+                    raise
+                time.sleep(1)
 
     def _initialise(self) -> None:
         # A crash in initdb leaves half a cluster: made aside and renamed, it is whole or absent.

@@ -36,7 +36,7 @@ jobs = [_job(kind, names) for kind, names in ASSETS_OF_JOB.items()]
 
 @dg.sensor(
     jobs=jobs,
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Receives files and loads them.",
 )

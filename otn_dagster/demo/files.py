@@ -17,7 +17,7 @@ from pathlib import Path
 
 import openpyxl
 
-from otn_dagster.demo.network import DAY, FALL, HOUR, NEXT_FALL, NEXT_SPRING, Deployment, Heard, Network, Project, Tag
+from otn_dagster.demo.network import DAY, FALL, HOUR, NEXT_SPRING, Deployment, Heard, Network, Project, Tag
 
 TAG_HEADER = (
     "ANIMAL_ID   (floy tag ID, pit tag code, etc.)|TAG_TYPE|TAG_MANUFACTURER|TAG_MODEL|TAG_SERIAL_NUMBER|TAG_ID_CODE|TAG_CODE_SPACE|"
@@ -37,6 +37,7 @@ VUE_HEADER = (
     "Latitude,Longitude"
 )
 EVENT_HEADER = "Date and Time (UTC),Receiver,Description,Data,Units"
+SECOND_WAVE = {"HFXL", "REEF", "STRB", "DELB"}  # whose files come in the second wave
 SPRING_OF_BAD_CLOCK = dt.datetime(2025, 5, 1, 9)
 BANNER = ["INSTRUMENT METADATA", "DATA SHEET", "Please fill out as many columns as possible."]
 
@@ -67,6 +68,8 @@ def _put(path: Path, data: bytes) -> Path:
 
 def _files_of(network: Network, project: Project, wave: int, faults: bool) -> Iterable[tuple[str, str, bytes]]:
     code = project.code
+    if wave == 2 and code not in SECOND_WAVE:
+        return
     if wave == 1:
         yield "project", f"{code}_project_metadata.txt", project_form(project)
     tags = [tag for tag in network.tags if tag.project is project and (tag.sheet_wave == wave or wave == 2)]
@@ -206,20 +209,18 @@ def _deployment_sheet(network: Network, project: Project, wave: int, faults: boo
 
 
 def _exports(network: Network, project: Project, wave: int, faults: bool) -> Iterable[tuple[str, str, bytes]]:
-    """One detections and one events export a season; a season is offloaded again with the next one now and then."""
-    seasons = [FALL, NEXT_SPRING] if wave == 1 else [NEXT_FALL]
-    for season in seasons:
-        offloaded = [d for d in network.deployments if d.project is project and abs(d.recovered - season) < 2 * DAY]
-        serials = {(d.serial, d.deployed) for d in offloaded}
-        rows = [h for h in network.heard if (h.deployment.serial, h.deployment.deployed) in serials]
-        again = [
-            h for h in network.heard if h.deployment.project is project and h.deployment.recovered < season - 30 * DAY
-        ]
+    """One detections and one events export a wave; some receivers' rows come again in the second one."""
+    first = {d.deployed for d in network.deployments if d.recovered <= NEXT_SPRING + 2 * DAY}
+    offloaded = [d for d in network.deployments if d.project is project and (d.deployed in first) == (wave == 1)]
+    rows = [h for h in network.heard if h.deployment in offloaded]
+    if wave == 2:
+        again = [h for h in network.heard if h.deployment.project is project and h.deployment.deployed in first]
         rows += [h for h in again if int(h.deployment.serial) % 5 == 0][:400]
-        bad_row = faults and wave == 1 and project.code == "SABL" and season == FALL
-        bad_clock = faults and wave == 1 and project.code == "DELB" and season == FALL
-        yield "detections", f"{project.code}_VUE_{season:%Y_%m}.csv", detections_export(rows, bad_row)
-        yield "events", f"{project.code}_events_{season:%Y_%m}.csv", events_export(offloaded, bad_clock)
+    bad_row = faults and wave == 1 and project.code == "SABL"
+    bad_clock = faults and wave == 1 and project.code == "DELB"
+    until = max(d.recovered for d in offloaded)
+    yield "detections", f"{project.code}_VUE_{until:%Y_%m}.csv", detections_export(rows, bad_row)
+    yield "events", f"{project.code}_events_{until:%Y_%m}.csv", events_export(offloaded, bad_clock)
 
 
 def detections_export(rows: list[Heard], bad_row: bool = False) -> bytes:

@@ -130,7 +130,8 @@ def extract_frames(
         if extract_type == "t":
             frame = pl.concat([frame, _release_rows(context, collectioncode, year)], how="diagonal_relaxed")
         key = "unqDetecID" if extract_type == "t" else "det_key"
-        frames[year] = frame.sort("catalogNumber", "dateCollectedUTC", key).select(COLUMNS[extract_type])
+        ordered = frame.sort("catalogNumber", "dateCollectedUTC", key).select(COLUMNS[extract_type])
+        frames[year] = ordered.with_columns(pl.selectors.datetime().cast(pl.Datetime("ms")))
     return frames
 
 
@@ -277,11 +278,11 @@ def _code_space(transmitter: pl.Expr) -> pl.Expr:
 
 
 def _points(frame: pl.DataFrame, ewkb: bool) -> pl.Series:
-    """Points as (E)WKB, little-endian, from the rounded coordinates; each place is encoded once."""
+    """Points as (E)WKB, little-endian. OTN rounds the coordinate columns, not the geometry. Each place is encoded once."""
     head = b"\x01\x01\x00\x00\x20\xe6\x10\x00\x00" if ewkb else b"\x01\x01\x00\x00\x00"
     known: dict[tuple[float, float], bytes] = {}
     values = []
-    for point in zip(frame["decimalLongitude"], frame["decimalLatitude"], strict=True):
+    for point in zip(frame["longitude"], frame["latitude"], strict=True):
         if None in point:
             values.append(None)
             continue

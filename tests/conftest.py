@@ -1,0 +1,61 @@
+"""What tests share: a node of their own on a PostgreSQL server that all tests of a process share."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from otn_dagster import database
+from otn_dagster.config import Settings, load_settings
+from otn_dagster.embedded import EmbeddedServer
+from tests.node import Node
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """One embedded server; its database ``otn`` is migrated and serves as template."""
+    folder = Path(tempfile.mkdtemp(prefix="otn-tests-"))
+    folder.chmod(0o755)
+    server = EmbeddedServer(folder)
+    server.start()
+    database.migrate(server.url)
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_database(server: EmbeddedServer, template: str = "otn") -> str:
+    """URL of a fresh database, a copy of the template."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(server.url.replace("/otn?", "/postgres?"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template}")
+    return server.url.replace("/otn?", f"/{name}?")
+
+
+@pytest.fixture
+def settings(server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a node with an empty data root and a database of its own."""
+    monkeypatch.setenv("OTN_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("OTN_DATABASE_URL", new_database(server))
+    return load_settings()
+
+
+@pytest.fixture
+def node(settings: Settings) -> Node:
+    """A node to drop files into, load and push."""
+    return Node(settings)
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """Real files and the results that must come out of them."""
+    if not REAL.exists():
+        pytest.skip(f"the real files are not here ({REAL})")
+    return REAL

@@ -1,0 +1,432 @@
+"""Loading: once, again, corrected, held, locked, refused; nothing lost and nothing half applied."""
+
+import datetime as dt
+
+import pytest
+
+from otn_dagster.demo.files import TAG_HEADER, sheet_csv
+from otn_dagster.telemetry import decisions, submissions
+from tests.node import Node, table_dump
+
+UPPER = ["obis.otn_animals", "obis.moorings", "obis.otn_detections", "platform.detections", "platform.row_changes"]
+HEADER = "Date and Time (UTC),Receiver,Transmitter,Transmitter Name,Transmitter Serial,Sensor Value,Sensor Unit,Station Name,Latitude,Longitude"
+
+
+def tag_sheet(*changes: dict, base: dict | None = None) -> bytes:
+    """A tag sheet with one row for each dict of changes."""
+    usual = {
+        "ANIMAL_ID": "A", "TAG_TYPE": "ACOUSTIC", "TAG_MANUFACTURER": "Innovasea", "TAG_MODEL": "V16", "TAG_SERIAL_NUMBER": "1",
+        "TAG_ID_CODE": "100", "TAG_CODE_SPACE": "A69-1602", "TAG_IMPLANT_TYPE": "INTERNAL", "EST_TAG_LIFE": "3650 days",
+        "COMMON_NAME_E": "blue shark", "SCIENTIFIC_NAME": "Prionace glauca", "RELEASE_LOCATION": "Halifax", "RELEASE_LATITUDE": 44.2,
+        "RELEASE_LONGITUDE": -63.4, "UTC_RELEASE_DATE_TIME": "2024-06-01T12:00:00", "LENGTH (m)": 1.5, "SEX": "F",
+    }  # fmt: skip
+    rows = []
+    for change in changes:
+        values = {**usual, **(base or {}), **change}
+        rows.append([values.get(name.split("   ")[0]) for name in TAG_HEADER])
+    return sheet_csv(TAG_HEADER, rows)
+
+
+def deployments(*rows: str) -> bytes:
+    head = "OTN_ARRAY,STATION_NO,DEPLOY_DATE_TIME,DEPLOY_LAT,DEPLOY_LONG,INS_MODEL_NO,INS_SERIAL_NO,RECOVERED (y/n/l),RECOVER_DATE_TIME,TRANSMITTER"
+    return "\n".join([head, *rows, ""]).encode()
+
+
+def vue(*rows: str) -> bytes:
+    """Rows ``time receiver transmitter [sensor]`` as an export."""
+    lines = [HEADER]
+    for row in rows:
+        time, receiver, transmitter, *sensor = row.split(" ")
+        value = f"{sensor[0]},ADC" if sensor else ","
+        lines.append(f"{time.replace('T', ' ')},{receiver},{transmitter},,,{value},,+0,+0")
+    return ("\r\n".join(lines) + "\r\n").encode()
+
+
+def states(node: Node) -> dict[str, tuple[str, str | None]]:
+    return {
+        name: (state, reason)
+        for name, state, reason in node.rows("select file_name, state, reason from platform.submissions")
+    }
+
+
+@pytest.fixture
+def shark(node: Node) -> Node:
+    """A project with one receiver, one tag and three detections."""
+    node.drop_form("HFX")
+    node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
+    node.drop(
+        "OTN/HFX/deployments",
+        "dep.csv",
+        deployments("HFX,H1,2024-05-01T00:00:00,44.1,-63.1,VR2W,111,y,2024-12-01T00:00:00,"),
+    )
+    node.drop("OTN/HFX/detections", "a.csv", vue(*[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (1, 2, 3)]))
+    assert set(node.load().values()) == {"loaded"}
+    return node
+
+
+def test_reloading_the_same_file_changes_nothing(shark: Node):
+    before = table_dump(shark, *UPPER, "platform.submissions")
+    for path in list(shark.settings.incoming.rglob("*.csv")):
+        path.rename(path.with_name(f"again_{path.name}"))  # the same bytes under another name
+    assert shark.load() == {}
+    with shark.connect() as connection:
+        every = submissions.by_state(connection, ["loaded"])
+    for submission in every:
+        assert shark.load_one(submission) == "loaded"
+    after = table_dump(shark, *UPPER, "platform.submissions")
+    assert after == before
+
+
+def test_order_of_arrival_does_not_matter(node: Node):
+    """Detections that came before their deployments are promoted when those come."""
+    node.drop_form("HFX")
+    node.drop("OTN/HFX/detections", "a.csv", vue("2024-07-01T10:00:00 VR2W-111 A69-1602-100"))
+    node.load()
+    assert node.value("select count(*) from obis.otn_detections") == 0
+    node.drop("OTN/HFX/deployments", "dep.csv", deployments("HFX,H1,2024-05-01T00:00:00,44.1,-63.1,VR2W,111,,,"))
+    node.load()
+    assert node.rows("select station, fieldnumber from obis.otn_detections") == [("H1", "A69-1602-100")]
+    assert node.value("select count(*) from hfx.otn_detections_2024") == 1
+
+
+def test_a_correction_says_which_cells_changed(shark: Node):
+    shark.drop("OTN/HFX/tags", "tags.csv", tag_sheet({"LENGTH (m)": 1.7}))
+    assert set(shark.load().values()) == {"loaded"}
+    changes = shark.rows("select row_key, column_name, old_value, new_value from platform.row_changes")
+    assert changes == [("HFX-A", "length", "1.5", "1.7")]
+    assert [s for s, _ in states(shark).values()].count("superseded") == 0  # states() shows the newest of the name
+    assert shark.value("select count(*) from platform.submissions where state = 'superseded'") == 1
+
+
+@pytest.mark.parametrize(
+    "sheet", [tag_sheet({"SEX": None}), tag_sheet({"ANIMAL_ID": "B", "TAG_ID_CODE": "101", "TAG_SERIAL_NUMBER": "2"})]
+)
+def test_a_correction_that_removes_information_is_held_then_decided(shark: Node, sheet: bytes):
+    before = table_dump(shark, *UPPER)
+    shark.drop("OTN/HFX/tags", "tags.csv", sheet)
+    assert list(shark.load().values()) == ["held"]
+    assert table_dump(shark, *UPPER) == before
+    with shark.connect() as connection:
+        ((number, topic, _, details),) = decisions.open_questions(connection)
+        assert topic == "removal" and details
+        decisions.decide(connection, number, "accept", "Naomi", "the researcher confirmed")
+    assert list(shark.load().values()) == ["loaded"]
+    assert shark.value("select count(*) from platform.row_changes") > 0
+    assert table_dump(shark, *UPPER) != before
+
+
+def test_a_rejected_correction_is_refused(shark: Node):
+    shark.drop("OTN/HFX/tags", "tags.csv", tag_sheet({"SEX": None}))
+    shark.load()
+    with shark.connect() as connection:
+        ((number, *_),) = decisions.open_questions(connection)
+        decisions.decide(connection, number, "reject", "Naomi", "a slip")
+    assert list(shark.load().values()) == ["refused"]
+    assert shark.value("select sex from obis.otn_animals") == "F"
+
+
+def test_det_keys_stay_when_a_file_is_corrected(shark: Node):
+    before = dict(shark.rows("select datetime, det_key from platform.detections"))
+    shark.drop(
+        "OTN/HFX/detections", "a.csv", vue(*[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (3, 4, 2, 1)])
+    )
+    assert list(shark.load().values()) == ["loaded"]
+    after = dict(shark.rows("select datetime, det_key from platform.detections"))
+    assert {time: after[time] for time in before} == before and len(after) == 4
+
+
+def test_withdrawn_detections_need_a_person_and_come_back_with_their_key(shark: Node):
+    before = dict(shark.rows("select datetime, det_key from platform.detections"))
+    full = vue(
+        *[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (1, 2, 3)],
+        "2024-07-09T10:00:00 VR2W-111 A69-1602-100",
+    )
+    shark.drop("OTN/HFX/detections", "a.csv", vue(*[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (1, 2)]))
+    assert list(shark.load().values()) == ["held"]
+    with shark.connect() as connection:
+        ((number, *_),) = decisions.open_questions(connection)
+        decisions.decide(connection, number, "accept", "Naomi", "it was another receiver")
+    shark.load()
+    assert shark.value("select count(*) from obis.otn_detections") == 2
+    shark.drop("OTN/HFX/detections", "a.csv", full)
+    shark.load()
+    after = dict(shark.rows("select datetime, det_key from platform.detections where withdrawn_at is null"))
+    assert {time: after[time] for time in before} == before
+
+
+def test_overlapping_offloads_are_loaded_once(shark: Node):
+    shark.drop("OTN/HFX/detections", "b.csv", vue(*[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (3, 4, 4)]))
+    shark.load()
+    assert shark.value("select count(*) from platform.detections") == 4
+    counts = shark.rows(
+        "select raw_rows, loaded_rows, duplicate_rows from platform.submissions where file_name = 'b.csv'"
+    )
+    assert counts == [(3, 1, 2)]
+
+
+def test_the_same_data_from_another_project_is_a_duplicate(shark: Node):
+    shark.drop_form("GULF")
+    shark.drop("OTN/GULF/detections", "b.csv", vue("2024-07-03T10:00:00 VR2W-111 A69-1602-100"))
+    shark.load()
+    assert shark.value("select count(*) from platform.detections") == 3
+
+
+def test_a_redeployed_receiver_is_where_it_was_deployed_last(node: Node):
+    node.drop_form("HFX")
+    rows = [
+        "HFX,OLD,2020-01-01T00:00:00,44.1,-63.1,VR4,222,lost,,",
+        "HFX,NEW,2024-01-01T00:00:00,44.2,-63.2,VR4,222,,,",
+    ]
+    node.drop("OTN/HFX/deployments", "dep.csv", deployments(*rows))
+    node.drop(
+        "OTN/HFX/detections",
+        "a.csv",
+        vue("2023-12-31T23:59:59 VR4-222 A69-1602-1", "2024-01-01T00:00:00 VR4-222 A69-1602-1"),
+    )
+    node.load()
+    assert node.rows("select station from obis.otn_detections order by datecollected") == [("OLD",), ("NEW",)]
+
+
+def test_refused_rows_are_kept_with_what_to_do(node: Node):
+    node.drop_form("HFX")
+    sheet = tag_sheet(
+        {},
+        {"ANIMAL_ID": "B", "TAG_ID_CODE": "101", "UTC_RELEASE_DATE_TIME": "2031-01-01"},
+        {"ANIMAL_ID": "C", "TAG_ID_CODE": "102", "RELEASE_LATITUDE": -63.4, "RELEASE_LONGITUDE": 44.2},
+        {"ANIMAL_ID": "D", "TAG_ID_CODE": "103", "UTC_RELEASE_DATE_TIME": "1971-01-01"},
+        {"ANIMAL_ID": None, "TAG_ID_CODE": "104", "TAG_SERIAL_NUMBER": "unknown"},
+        {"ANIMAL_ID": "E", "TAG_ID_CODE": "105", "HARVEST_DATE": "2024-01-01"},
+        {"ANIMAL_ID": "F", "TAG_ID_CODE": "106", "COMMON_NAME_E": None},
+        {"ANIMAL_ID": "A"},
+        {"ANIMAL_ID": "G", "TAG_ID_CODE": "107", "LENGTH (m)": "tall"},
+    )
+    node.drop("OTN/HFX/tags", "tags.csv", sheet)
+    assert set(node.load().values()) == {"loaded"}
+    refused = node.rows("select row_number, column_name, expected, remedy from platform.refused_rows order by 1")
+    assert [(row, column) for row, column, _, _ in refused] == [
+        (3, "utc_release_date_time"),
+        (4, "release_latitude, release_longitude"),
+        (5, "utc_release_date_time"),
+        (6, "animal_id"),
+        (7, "harvest_date"),
+        (8, "common_name_e"),
+        (9, "tag_id_code"),
+        (10, "length"),
+    ]
+    assert "swapped" in refused[1][2] and all(remedy for *_, remedy in refused)
+    counts = node.rows("select raw_rows, loaded_rows, refused_rows from platform.submissions where kind = 'tags'")
+    assert counts == [(9, 1, 8)]
+    assert node.value("select count(*) from hfx.c_tag_meta") == 9
+
+
+def test_types_of_tags_may_leave_their_own_columns_empty(node: Node):
+    node.drop_form("HFX")
+    empty = dict.fromkeys(["TAG_MANUFACTURER", "TAG_MODEL", "TAG_ID_CODE", "TAG_CODE_SPACE", "EST_TAG_LIFE"])
+    floy = {**empty, "ANIMAL_ID": "FL1", "TAG_TYPE": "FLOY"}
+    satellite = {"ANIMAL_ID": "SA1", "TAG_TYPE": "SATELLITE", "TAG_ID_CODE": None, "TAG_CODE_SPACE": None}
+    node.drop("OTN/HFX/tags", "t.csv", tag_sheet(floy, satellite))
+    node.load()
+    assert node.value("select count(*) from obis.otn_animals") == 2
+    assert node.value("select count(*) from obis.moorings") == 0
+
+
+BAD_FILES = {
+    "tags": {
+        "empty.csv": b"",
+        "torn.xlsx": b"PK\x03\x04",
+        "wrong.csv": vue("2024-07-01T10:00:00 VR2W-111 A69-1602-100"),
+    },
+    "deployments": {
+        "no_station.csv": b"OTN_ARRAY,DEPLOY_DATE_TIME,DEPLOY_LAT,DEPLOY_LONG,INS_MODEL_NO,INS_SERIAL_NO\nH,2024-01-01,1,1,V,1\n"
+    },
+    "detections": {
+        "empty.csv": b"",
+        "events.csv": b"Date and Time (UTC),Receiver,Description,Data,Units\n2024-01-01 00:00:00,VR2W-1,Battery,3.5,V\n",
+        "local.csv": HEADER.replace("(UTC)", "(America/Halifax)").encode()
+        + b"\n2024-07-01 10:00:00,VR2W-1,A69-1-1,,,,,,,\n",
+        "cut.csv": HEADER.encode() + b"\n2024-07-01 10:00:00,VR2W-1,A69-1-1,,,,,,,\n2024-07-01 10:0",
+        "old.csv": vue("1970-07-01T10:00:00 VR2W-111 A69-1602-100"),
+        "future.csv": vue("2044-07-01T10:00:00 VR2W-111 A69-1602-100"),
+        "binary.csv": b"\x00\x01\x02\x03" * 100,
+    },
+    "events": {"detections.csv": vue("2024-07-01T10:00:00 VR2W-111 A69-1602-100")},
+    "project": {"note.txt": b"please add my project"},
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in BAD_FILES.items() for name in names])
+def test_bad_files_are_refused_whole_with_a_reason_and_lose_nothing(shark: Node, kind: str, name: str):
+    before = table_dump(shark, *UPPER)
+    shark.drop(f"OTN/HFX/{kind}", name, BAD_FILES[kind][name])
+    assert list(shark.load().values()) == ["refused"]
+    state, reason = states(shark)[name]
+    assert state == "refused" and reason is not None and reason.startswith(f"{name}: ") and len(reason) > 40
+    assert table_dump(shark, *UPPER) == before
+    stored = shark.value("select stored_path from platform.submissions where file_name = %s", name)
+    assert (shark.settings.submissions / stored).read_bytes() == BAD_FILES[kind][name]
+
+
+def test_a_collection_without_a_form_waits_for_it(node: Node):
+    node.drop("OTN/GHOST/tags", "tags.csv", tag_sheet({}))
+    assert list(node.load().values()) == ["waiting"]
+    assert "GHOST does not exist" in str(states(node)["tags.csv"][1])
+    node.drop_form("GHOST")
+    node.load()
+    assert states(node)["tags.csv"][0] == "loaded"
+
+
+def test_a_code_belongs_to_one_node(shark: Node):
+    shark.drop_form("HFX", node="FACT")
+    assert list(shark.load().values()) == ["refused"]
+    assert "P7" in str(shark.value("select reason from platform.submissions where node = 'FACT'"))
+
+
+def test_misplaced_files_are_reported(node: Node):
+    node.drop("OTN/HFX", "lost.csv", b"x")
+    node.drop("OTN/HFX/tagz", "t.csv", b"x")
+    node.drop("MARS/HFX/tags", "t.csv", b"x")
+    node.drop("OTN/lower/tags", "t.csv", b"x")
+    (node.settings.incoming / "OTN" / "HFX" / "tags").mkdir(parents=True)
+    (node.settings.incoming / "OTN" / "HFX" / "tags" / "link.csv").symlink_to("/etc/passwd")
+    found = node.look()
+    assert len(found.problems) == 5 and not found.received
+
+
+def test_a_file_that_is_still_being_copied_is_left_alone(node: Node):
+    from otn_dagster.telemetry import intake
+
+    path = node.drop("OTN/HFX/tags", "t.csv", tag_sheet({})[:200])
+    with node.connect() as connection:
+        first = intake.look(connection, node.settings, {})
+        path.write_bytes(tag_sheet({}))
+        second = intake.look(connection, node.settings, first.sizes)
+        third = intake.look(connection, node.settings, second.sizes)
+        fourth = intake.look(connection, node.settings, third.sizes)
+    assert first.still_arriving == second.still_arriving == ["OTN/HFX/tags/t.csv"]
+    assert [s.file_name for s in third.received] == ["t.csv"] and not fourth.received
+
+
+def test_names_from_people_never_become_paths_or_sql(node: Node):
+    node.drop_form("HFX")
+    node.drop(
+        "OTN/HFX/tags", "a..;drop table obis.moorings--' é .csv", tag_sheet({"ANIMAL_ID": "x'; drop schema hfx;--"})
+    )
+    assert set(node.load().values()) == {"loaded"}
+    assert node.value("select catalognumber from obis.otn_animals") == "HFX-x'; drop schema hfx;--"
+    stored = node.value("select stored_path from platform.submissions where kind = 'tags'")
+    assert ".." not in stored and (node.settings.submissions / stored).exists()
+
+
+def test_loading_is_locked_from_cutoff_to_the_end_of_the_push(shark: Node):
+    shark.clock("2027-02-18 12:00")
+    before = table_dump(shark, *UPPER)
+    shark.clock("2027-02-20 12:00")
+    shark.drop(
+        "OTN/HFX/tags", "more.csv", tag_sheet({"ANIMAL_ID": "Z", "TAG_ID_CODE": "200", "TAG_SERIAL_NUMBER": "9"})
+    )
+    shark.drop("OTN/HFX/detections", "more.csv", vue("2024-08-01T10:00:00 VR2W-111 A69-1602-100"))
+    assert set(shark.load().values()) == {"waiting"}
+    assert "locked for the push of 2027-02-18" in str(states(shark)["more.csv"][1])
+    assert table_dump(shark, *UPPER) == before
+    assert shark.load() == {}  # nothing starts while it is locked
+    shark.push("2027-02-18")
+    assert set(shark.load().values()) == {"loaded"}
+
+
+def test_the_lock_holds_for_the_node_whose_day_has_ended(shark: Node):
+    """At 05:00 UTC the day is over in Halifax and not yet in Honolulu."""
+    shark.clock("2027-02-18 12:00")
+    shark.clock("2027-02-19 05:00")
+    from otn_dagster import pushes
+
+    with shark.connect() as connection:
+        nodes = {node for _, node in pushes.locked(connection)}
+    assert "OTN" in nodes and "PIRAT" not in nodes
+
+
+def test_an_implausible_clock_waits_for_a_person(shark: Node):
+    shark.drop("OTN/HFX/events", "e.csv", events("2024-04-30", "2024-07-29", offset_seconds=86_400))
+    shark.load()
+    assert shark.rows("select distinct datecollected = uncorrected_datecollected from obis.otn_detections") == [(True,)]
+    with shark.connect() as connection:
+        ((number, topic, _, details),) = decisions.open_questions(connection)
+        assert topic == "clock_drift" and details["limit"] == 10
+        decisions.decide(connection, number, "accept", "Naomi", "the clock was a day ahead")
+        submission = submissions.by_state(connection, ["loaded"])[-1]
+    shark.load_one(submission)
+    moved = shark.value("select max(uncorrected_datecollected - datecollected) from obis.otn_detections")
+    assert moved > dt.timedelta(hours=15)
+
+
+def events(start: str, end: str, offset_seconds: int) -> bytes:
+    true = dt.datetime.fromisoformat(end) - dt.timedelta(seconds=offset_seconds)
+    lines = [
+        "Date and Time (UTC),Receiver,Description,Data,Units",
+        f"{start} 00:00:00,VR2W-111,Initialization,,",
+        f"{end} 00:00:00,VR2W-111,Data Upload,x.vrl,",
+        f"{end} 00:00:00,VR2W-111,PC Time,{true:%Y-%m-%d %H:%M:%S} UTC,",
+        f"{end} 00:00:00,VR2W-111,Map,MAP-114 (A69-1602),",
+    ]
+    return "\n".join([*lines, ""]).encode()
+
+
+def test_events_correct_clocks_and_make_downloads(shark: Node):
+    shark.drop("OTN/HFX/events", "e.csv", events("2024-04-30", "2024-07-29", offset_seconds=90))
+    shark.load()
+    shark.load()
+    assert shark.value(
+        "select max(uncorrected_datecollected - datecollected) from obis.otn_detections"
+    ) == dt.timedelta(seconds=64, milliseconds=417)
+    downloads = shark.rows("select catalognumber from obis.moorings where basisofrecord = 'DOWNLOAD'")
+    assert downloads == [("H1-VR2W-111-2024_05_01T00:2024-07-29",)]
+    assert shark.rows("select map_code, code_spaces from platform.receiver_config") == [("MAP-114", "A69-1602")]
+
+
+def test_missing_metadata_report_tells_before_between_after(node: Node):
+    from otn_dagster.telemetry import missing_metadata
+
+    node.drop_form("HFX")
+    rows = [
+        f"HFX,H1,{a}T00:00:00,44.1,-63.1,VR2W,111,y,{b}T00:00:00,A69-1601-7"
+        for a, b in (("2024-02-01", "2024-03-01"), ("2024-05-01", "2024-06-01"))
+    ]
+    node.drop("OTN/HFX/deployments", "d.csv", deployments(*rows))
+    node.drop("OTN/HFX/tags", "t.csv", tag_sheet({}))
+    times = ["2024-01-15T00:00:00", "2024-02-15T00:00:00", "2024-04-15T00:00:00", "2024-07-15T00:00:00"]
+    found = [f"{time} VR2W-111 A69-1602-100" for time in times] + ["2024-07-16T00:00:00 VR2W-111 A69-1601-7"]
+    node.drop("OTN/HFX/detections", "a.csv", vue(*found, "2024-01-01T00:00:00 VR2W-999 A69-1602-100"))
+    node.load()
+    with node.connect() as connection:
+        report = missing_metadata.report(connection, "HFX")
+    told = {(r["receiver"], r["position"]): (r["transceiver"], r["animal"], r["test"]) for r in report}
+    assert told == {
+        ("VR2W-111", "before deployments"): (0, 1, 0),
+        ("VR2W-111", "between deployments"): (0, 1, 0),
+        ("VR2W-111", "after deployments"): (1, 1, 0),
+        ("VR2W-999", "no known deployment"): (0, 1, 0),
+    }
+    assert report[0]["report"].startswith(
+        "VR2W-111 missing 2 detections (1 transceiver tags, 1 animal tags, 0 test tags) (after deployments)"
+    )
+
+
+@pytest.mark.parametrize("kind", ["tags", "deployments", "detections"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_load_killed_between_steps_ends_the_same_when_run_again(node: Node, kind: str, steps: int):
+    node.drop_form("HFX")
+    node.drop("OTN/HFX/tags", "t.csv", tag_sheet({}))
+    node.drop(
+        "OTN/HFX/deployments",
+        "d.csv",
+        deployments("HFX,H1,2024-05-01T00:00:00,44.1,-63.1,VR2W,111,y,2024-12-01T00:00:00,"),
+    )
+    node.drop("OTN/HFX/detections", "a.csv", vue("2024-07-01T10:00:00 VR2W-111 A69-1602-100"))
+    node.look()
+    with node.connect() as connection:
+        every = submissions.by_state(connection, ["received"])
+    for submission in every:
+        node.load_one(submission, until=steps if submission.kind == kind else None)
+    for submission in every:
+        node.load_one(submission)
+    assert node.rows("select station, fieldnumber from obis.otn_detections") == [("H1", "A69-1602-100")]
+    assert node.value("select count(*) from obis.otn_animals") == 1

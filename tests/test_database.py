@@ -1,0 +1,70 @@
+"""Migrations: from nothing, from the version before, repeated and raced."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from otn_dagster import database
+from otn_dagster.embedded import EmbeddedServer
+from otn_dagster.telemetry.project_tables import ensure_project_tables, ensure_year_table
+from tests.conftest import new_database
+
+
+def tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "select table_schema || '.' || table_name from information_schema.tables where table_schema in"
+            " ('platform', 'obis', 'vendor', 'discovery', 'erddap', 'geoserver')"
+        ).fetchall()
+    return {name for (name,) in rows}
+
+
+def test_from_empty_and_repeated(server: EmbeddedServer):
+    url = new_database(server, "template1")
+    database.migrate(url)
+    first = tables(url)
+    database.migrate(url)
+    assert tables(url) == first and {"obis.moorings", "discovery.detection_pre_summary"} <= first
+
+
+def test_from_the_version_before_keeps_projects_and_their_tables(server: EmbeddedServer):
+    url = new_database(server, "template1")
+    database.migrate(url, "0001")
+    assert "platform.push_cutoffs" not in tables(url)
+    with psycopg.connect(url) as connection:
+        ensure_project_tables(connection, "HFX", "deployments")
+        ensure_year_table(connection, "HFX", "otn_detections", 2022)
+        connection.execute(
+            "insert into hfx.moorings (basisofrecord, collectioncode, catalognumber, datelastmodified)"
+            " values ('STATION', 'HFX', 'HFX001', now())"
+        )
+    database.migrate(url)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("select catalognumber from obis.moorings").fetchall() == [("HFX001",)]
+    assert "platform.push_cutoffs" in tables(url)
+
+
+def test_processes_that_migrate_at_once_do_it_once(server: EmbeddedServer):
+    url = new_database(server, "template1")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: database.migrate(url), range(4)))
+    assert "obis.otn_animals" in tables(url)
+
+
+def test_a_column_added_to_a_parent_appears_in_every_project(server: EmbeddedServer):
+    url = new_database(server)
+    with psycopg.connect(url) as connection:
+        ensure_project_tables(connection, "HFX", "deployments")
+        connection.execute("alter table obis.moorings add column colour text")
+        connection.execute("select colour from hfx.moorings")
+
+
+def test_positions_become_geometry_with_or_without_postgis(server: EmbeddedServer):
+    with psycopg.connect(new_database(server)) as connection:
+        connection.execute(
+            "insert into obis.moorings (basisofrecord, collectioncode, catalognumber, longitude, latitude, datelastmodified)"
+            " values ('STATION', 'HFX', 'HFX001', -63.5, 44.25, now())"
+        )
+        (geometry,) = connection.execute("select the_geom from obis.moorings").fetchone()  # type: ignore[misc]
+    # Big-endian EWKB of a point in SRID 4326, as any PostGIS reads it.
+    assert bytes(geometry).hex() == "0020000001000010e6" + "c04fc00000000000" + "4046200000000000"
