@@ -154,7 +154,9 @@ def detection_extracts_list(
     """Compare with the last push and write the list."""
     date = context.partition_key
     before = lake.before(date)
-    listed = extracts_list.write_list(lake.matches(date), before[1] if before else None, lake.folder(date))
+    listed = extracts_list.write_list(
+        lake.matches(date), before[1] if before else None, lake.snapshot(date).table("projects"), lake.folder(date)
+    )
     with database.connect() as connection:
         extracts_list.record_list(connection, listed, date, config.git_issue_link)
     metadata: dict = {

@@ -107,7 +107,7 @@ class Node:
         if date:
             before = (snapshot.read(self.settings, date), push_core.read(snapshot.push_folder(self.settings, date)))
         matches = push_core.match(frozen, folder, None if full else before)
-        listed = extracts_list.write_list(matches, before[1] if before else None, folder)
+        listed = extracts_list.write_list(matches, before[1] if before else None, frozen.table("projects"), folder)
         context = extracts.Context.of(frozen, matches)
         for code in listed["collectioncode"].unique().sort():
             extracts.write_extracts(context, listed.filter(pl.col("collectioncode") == code), code, folder)

@@ -96,7 +96,7 @@ def test_qualified_are_the_same_3050_and_the_rest_is_unqualified(real: Path, pus
         assert (joined[column] == joined[f"{column}_ours"]).all(), column
     assert joined.filter(pl.col("geometry") != pl.col("geometry_ours").bin.encode("hex").str.to_uppercase()).is_empty()
     unqualified = extract(pushed, "HFX", "unqualified")
-    assert unqualified.height == 8_261 and set(unqualified["reason"]) == {rules.NO_RELEASE}
+    assert unqualified.height == 8_261 and set(unqualified["reason"]) == {"u3_no_release"}
     assert sorted(p.name for p in (pushed / "extracts").iterdir()) == ["HFX", "NSBS"]
 
 

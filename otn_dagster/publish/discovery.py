@@ -33,15 +33,7 @@ def weekly(matches: ir.Table) -> ir.Table:
     day = (heard.time_ms // 86_400_000).cast("int32")
     # 1970-01-01 was a Thursday: three days after a Monday.
     weeks = heard.mutate(week_day=day - (day + 3) % 7)
-    key = [
-        "collectioncode",
-        "trackercode",
-        "reason",
-        "tag_key",
-        "transmitter_key",
-        "deployment_key",
-        "week_day",
-    ]
+    key = ["outcome", "tag_key", "transmitter_key", "deployment_key", "week_day"]
     return weeks.group_by(key).aggregate(
         detection_count=weeks.count(), first_ms=weeks.time_ms.min(), last_ms=weeks.time_ms.max()
     )
@@ -54,9 +46,9 @@ def detection_pre_summary(context: Context) -> pl.DataFrame:
     counts = weekly(matches).to_polars()
     backend.disconnect()
     kind = (
-        pl.when(pl.col("reason").is_in([rules.MATCHED, rules.MATCHED_OWN]))
+        pl.when(pl.col("outcome").is_in([rules.MATCHED, rules.MATCHED_OWN]))
         .then(pl.lit("ANIMAL"))
-        .when(pl.col("reason") == rules.SENTINEL)
+        .when(pl.col("outcome") == rules.SENTINEL)
         .then(pl.when(pl.col("transceiver")).then(pl.lit("transmitter")).otherwise(pl.lit("test")))
         .otherwise(pl.lit("unqualified"))
     )
@@ -65,9 +57,9 @@ def detection_pre_summary(context: Context) -> pl.DataFrame:
     )
     joined = (
         counts.join(context.transmitters, on="transmitter_key", how="left")
-        .join(context.tags.select("tag_key", "catalognumber"), on="tag_key", how="left")
+        .join(context.tags.select("tag_key", "catalognumber", "trackercode"), on="tag_key", how="left")
         .join(
-            context.deployments.select("deployment_key", "rcvrcatnumber", "station"),
+            context.deployments.select("deployment_key", "collectioncode", "rcvrcatnumber", "station"),
             on="deployment_key",
             how="left",
         )
@@ -174,13 +166,7 @@ def species_list(context: Context) -> pl.DataFrame:
 
 def total_records(context: Context) -> pl.DataFrame:
     """Detections and animals of each project: collectioncode, totalrecords."""
-    heard = (
-        pl.scan_parquet(context.matches.buckets)
-        .drop_nulls("collectioncode")
-        .group_by("collectioncode")
-        .len("n")
-        .collect()
-    )
+    heard = context.matches_in_words().drop_nulls("collectioncode").group_by("collectioncode").len("n").collect()
     animals = context.snapshot.table("animals").group_by("collectioncode").len("n")
     return pl.concat([heard, animals]).group_by("collectioncode").agg(totalrecords=pl.col("n").sum())
 

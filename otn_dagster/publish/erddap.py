@@ -127,8 +127,8 @@ def detections(context: Context) -> pl.DataFrame:
     """One row a detection that belongs to one animal; the policy of the tag's network governs it."""
     open_stations = published_deployments(context).select("deployment_key", "latitude", "longitude")
     rows = (
-        pl.scan_parquet(context.matches.buckets)
-        .filter(pl.col("reason").is_in([rules.MATCHED, rules.MATCHED_OWN]))
+        context.matches_in_words()
+        .filter(pl.col("outcome").is_in([rules.MATCHED, rules.MATCHED_OWN]))
         .collect()
         .join(context.transmitters, on="transmitter_key")
         .join(context.tags.select("tag_key", "catalognumber"), on="tag_key")

@@ -17,8 +17,8 @@ from typing import Any
 import polars as pl
 
 from otn_dagster.telemetry import rules
-from otn_dagster.telemetry.extracts import FILE_WORD, REASONS_OF, file_stem
-from otn_dagster.telemetry.push_core import Matches
+from otn_dagster.telemetry.extracts import FILE_WORD, OUTCOMES_OF, file_stem
+from otn_dagster.telemetry.push_core import Matches, named
 from otn_dagster.telemetry.snapshot import Snapshot
 
 CERTIFICATE = "certificate.json"
@@ -65,7 +65,7 @@ def certify(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder
             snapshot, outcomes
         ),
         "every extract holds the matches of its project, year and type, pair by pair": _extracts_hold(
-            matches, extracts, folder
+            snapshot, matches, extracts, folder
         ),
         "qualified(array, tracker) = matched(tracker, detected by array), in the files": _two_sides(extracts, folder),
         "no own tag in qualified": _no_own_tags(extracts, folder),
@@ -100,8 +100,9 @@ def certify(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder
 
 
 def _outcomes(matches: Matches) -> pl.DataFrame:
-    grouped = pl.scan_parquet(matches.buckets).group_by("submission_no", "reason").len("detections").collect()
-    kind = pl.when(pl.col("reason").is_in(rules.UNQUALIFIED)).then(pl.lit("unqualified")).otherwise("reason")
+    grouped = pl.scan_parquet(matches.buckets).group_by("submission_no", "outcome").len("detections").collect()
+    reason = pl.col("outcome").replace_strict(rules.REASONS, return_dtype=pl.String)
+    kind = pl.when(pl.col("outcome").is_in(rules.UNQUALIFIED)).then(pl.lit("unqualified")).otherwise(reason)
     return grouped.with_columns(kind=kind)
 
 
@@ -162,18 +163,14 @@ def _partner_counts(folder: Path, code: str, year: int, extract_type: str) -> di
     return dict(counted.iter_rows())
 
 
-def _extracts_hold(matches: Matches, extracts: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
-    pairs = (
-        pl.scan_parquet(matches.buckets)
-        .group_by("collectioncode", "trackercode", pl.col("year").cast(pl.Int32), "reason")
-        .len("detections")
-        .collect()
-    )
+def _extracts_hold(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
+    rows = named(pl.scan_parquet(matches.buckets), snapshot.table("projects"))
+    pairs = rows.group_by("collectioncode", "trackercode", "year", "outcome").len("detections").collect()
     broken = []
     for code, year, extract_type in _each(extracts):
         mine, partner = ("trackercode", "collectioncode") if extract_type == "t" else ("collectioncode", "trackercode")
         rows = pairs.filter(
-            pl.col(mine) == code, pl.col("year") == year, pl.col("reason").is_in(REASONS_OF[extract_type])
+            pl.col(mine) == code, pl.col("year") == year, pl.col("outcome").is_in(OUTCOMES_OF[extract_type])
         )
         key = pl.col(partner) if extract_type in "tq" else pl.lit("")
         expected = dict(rows.group_by(key.alias("partner")).agg(pl.col("detections").sum()).iter_rows())

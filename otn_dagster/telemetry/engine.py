@@ -23,7 +23,9 @@ def duckdb(memory_limit: str = "2GB", threads: int | None = None, temp_directory
         settings["threads"] = threads
     if temp_directory:
         settings["temp_directory"] = temp_directory
-    return ibis.duckdb.connect(**settings)
+    backend = ibis.duckdb.connect(**settings)
+    backend.con.execute("set enable_progress_bar = false")
+    return backend
 
 
 def table(backend: Backend, name: str, frame: pl.DataFrame) -> ir.Table:
@@ -40,7 +42,7 @@ def receiver_timeline(
         rules.clock_pieces(table(backend, "receivers", receivers), table(backend, "segments", segments)),
         overwrite=True,
     )
-    wanted = ["receiver_key", "deployment_key", "start_ms", "recovered_ms", "collectioncode", "modified_day"]
+    wanted = ["receiver_key", "deployment_key", "start_ms", "recovered_ms", "project_key", "modified_day"]
     windows = rules.deployment_windows(table(backend, "deployments", deployments.select(wanted)))
     windows = backend.create_table("deployment_windows", windows, overwrite=True)
     return backend.create_table("receiver_timeline", rules.receiver_timeline(pieces, windows), overwrite=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import polars as pl
 
-from otn_dagster.telemetry import rules
+from otn_dagster.telemetry import push_core, rules
 from otn_dagster.telemetry.extracts_list import TYPES
 from otn_dagster.telemetry.push_core import Matches
 from otn_dagster.telemetry.snapshot import Snapshot, entry_of
@@ -47,7 +47,7 @@ COLUMNS = {
     "s": [*UNQUALIFIED_COLUMNS, *FOR_READERS, *QUALITY],
 }
 FILE_WORD = {"t": "matched", "q": "qualified", "u": "unqualified", "s": "sentinel"}
-REASONS_OF = {
+OUTCOMES_OF = {
     "t": [rules.MATCHED, rules.MATCHED_OWN],
     "q": [rules.MATCHED],
     "u": rules.UNQUALIFIED,
@@ -69,6 +69,10 @@ class Context:
     contacts: pl.DataFrame
     transmitters: pl.DataFrame
     specs: pl.DataFrame
+
+    def matches_in_words(self) -> pl.LazyFrame:
+        """All matches with reason, collectioncode, trackercode and year."""
+        return push_core.named(pl.scan_parquet(self.matches.buckets), self.projects)
 
     @classmethod
     def of(cls, snapshot: Snapshot, matches: Matches) -> "Context":
@@ -136,16 +140,12 @@ def extract_frames(
 
 
 def _rows(context: Context, collectioncode: str, extract_type: str, years: list[int]) -> pl.DataFrame:
-    side = "trackercode" if extract_type == "t" else "collectioncode"
-    rows = (
-        pl.scan_parquet(context.matches.buckets)
-        .filter(
-            pl.col(side) == collectioncode,
-            pl.col("reason").is_in(REASONS_OF[extract_type]),
-            pl.col("year").is_in(years),
-        )
-        .collect()
+    side = "tracker_key" if extract_type == "t" else "project_key"
+    mine = context.projects.filter(pl.col("collectioncode") == collectioncode)["project_key"].to_list()
+    scanned = pl.scan_parquet(context.matches.buckets).filter(
+        pl.col(side).is_in(mine), pl.col("outcome").is_in(OUTCOMES_OF[extract_type])
     )
+    rows = push_core.named(scanned, context.projects).filter(pl.col("year").is_in(years)).collect()
     deployments = context.deployments.select(
         "deployment_key",
         "rcvrcatnumber",

@@ -28,6 +28,7 @@ DEPLOYMENTS = {
     "deployment_key": pl.Int32,
     "receiver_key": pl.Int32,
     "collectioncode": pl.String,
+    "project_key": pl.Int16,
     "start_ms": pl.Int64,
     "recovered_ms": pl.Int64,
     "modified_day": pl.Int32,
@@ -80,11 +81,12 @@ def deployments(connection: Connection, serials: Sequence[str] | None = None) ->
     )
     return transfer.copy_out(
         connection,
-        f"""select m.mooring_key, k.receiver_key, m.collectioncode, {MS.format("m.startdatetime")}, {MS.format("m.enddatetime")},
+        f"""select m.mooring_key, k.receiver_key, m.collectioncode, r.project_key, {MS.format("m.startdatetime")}, {MS.format("m.enddatetime")},
                {DAY.format("m.datelastmodified")}, m.catalognumber, m.collectornumber, m.instrumentmodel, m.relatedcatalogitem,
                m.latitude, m.longitude, m.bottom_depth, m.receiver_depth, m.recover_ind, m.notes,
                {MS.format("d.last_download")}, coalesce(d.downloads, 0)
            from obis.moorings m join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber
+           join obis.otn_resources r on r.collectioncode = m.collectioncode
            left join (select relatedcatalogitem, collectioncode, max(startdatetime) as last_download, count(*)::int as downloads
                       from obis.moorings where basisofrecord = 'DOWNLOAD' group by 1, 2) d
                on d.relatedcatalogitem = m.catalognumber and d.collectioncode = m.collectioncode

@@ -84,7 +84,7 @@ def _assigned(
     timeline = engine.receiver_timeline(backend, receivers, inputs.clock_segments(connection, keys), deployments)
     placed = rules.assigned(engine.table(backend, "detections", found), timeline).to_polars()
     backend.disconnect()
-    return placed.join(deployments.drop("collectioncode", "receiver_key"), on="deployment_key", how="left")
+    return placed.join(deployments.drop("project_key", "receiver_key"), on="deployment_key", how="left")
 
 
 def _write(connection: Connection, placed: pl.DataFrame, keys: list[int]) -> tuple[int, int]:

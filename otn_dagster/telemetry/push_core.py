@@ -25,8 +25,8 @@ from ibis.backends.duckdb import Backend
 from otn_dagster.telemetry import engine, rules
 from otn_dagster.telemetry.snapshot import MANIFEST, Snapshot, entry_of, link_or_copy
 
-ROWS_PER_BUCKET = 4_000_000
-ORDER = ["collectioncode", "year", "receiver_key", "transmitter_key", "time_ms", "det_key"]
+ROWS_PER_BUCKET = 4_000_000  # on average; a bucket is a range of receiver keys, of the same width in every push
+ORDER = ["receiver_key", "transmitter_key", "time_ms", "det_key"]
 TIMELINES = ["receiver_timeline", "transmitter_timeline"]
 
 
@@ -53,6 +53,20 @@ def read(folder: Path) -> Matches:
     return Matches(folder / "matches", json.loads((folder / "matches" / MANIFEST).read_text(encoding="utf-8")))
 
 
+def named(rows: pl.LazyFrame, projects: pl.DataFrame) -> pl.LazyFrame:
+    """Rows of matches with the words that people use: reason, collectioncode (array), trackercode, year.
+
+    Filter on keys first where rows are many: names are not in the files. The year is that of the corrected time.
+    """
+    codes = dict(projects.select("project_key", "collectioncode").iter_rows())
+    return rows.with_columns(
+        reason=pl.col("outcome").replace_strict(rules.REASONS, return_dtype=pl.String),
+        collectioncode=pl.col("project_key").replace_strict(codes, default=None, return_dtype=pl.String),
+        trackercode=pl.col("tracker_key").replace_strict(codes, default=None, return_dtype=pl.String),
+        year=pl.from_epoch("time_ms", time_unit="ms").dt.year(),
+    )
+
+
 def match(
     snapshot: Snapshot,
     folder: Path,
@@ -71,23 +85,22 @@ def match(
         shutil.rmtree(leftover)
     staging.mkdir(parents=True)
     backend = engine.duckdb(memory_limit="1500MB", threads=threads, temp_directory=str(staging / "spill"))
-    buckets = max(1, -(-snapshot.rows // ROWS_PER_BUCKET))
+    width, buckets = bucket_width(snapshot)
     timelines = timelines_of(backend, snapshot)
     files = {f"{name}.parquet": _write_timeline(timelines[name], staging / f"{name}.parquet") for name in TIMELINES}
     unmatched = _unmatched_keys(snapshot)
-    change = (
-        _change(snapshot, before, staging, unmatched) if before and before[1].manifest["buckets"] == buckets else None
-    )
+    change = _change(snapshot, before, staging, unmatched) if before and before[1].manifest["width"] == width else None
     for bucket in range(buckets):
         name = f"bucket-{bucket:03d}.parquet"
-        if change is not None and before is not None and not _touches(change, bucket, buckets):
+        known = before is not None and name in before[1].manifest["files"]
+        if known and before and change is not None and not _touches(change, bucket, width):
             link_or_copy(before[1].folder / name, staging / name)
             files[name] = before[1].manifest["files"][name]
             continue
-        rows = bucket_rows(backend, snapshot, bucket, buckets, timelines, unmatched, change)
+        rows = bucket_rows(backend, snapshot, bucket, width, timelines, unmatched, change)
         files[name] = _write_bucket(backend, rows, staging / name)
     counts = _counts([staging / f"bucket-{bucket:03d}.parquet" for bucket in range(buckets)])
-    manifest = {"buckets": buckets, "files": files, "counts": counts, "unmatched": unmatched}
+    manifest = {"width": width, "files": files, "counts": counts, "unmatched": unmatched}
     backend.disconnect()
     shutil.rmtree(staging / "spill", ignore_errors=True)
     (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
@@ -95,6 +108,18 @@ def match(
         shutil.rmtree(folder / "matches")
     staging.rename(folder / "matches")
     return read(folder)
+
+
+def bucket_width(snapshot: Snapshot) -> tuple[int, int]:
+    """(receiver keys in a bucket, a power of two; number of buckets).
+
+    Ranges, because the files are ordered by receiver: a bucket reads only its own row groups. A power of two, so that a
+    network that grows keeps its buckets from push to push.
+    """
+    receivers = int(snapshot.table("receivers")["receiver_key"].max() or 0) + 1  # type: ignore[arg-type]
+    wanted = max(1, snapshot.rows // ROWS_PER_BUCKET)
+    width = 1 << max(0, (receivers // wanted).bit_length() - (wanted > 1))
+    return width, -(-receivers // width)
 
 
 def timelines_of(backend: Backend, snapshot: Snapshot) -> dict[str, ir.Table]:
@@ -114,7 +139,7 @@ def _transmitter_timeline(backend: Backend, snapshot: Snapshot) -> ir.Table:
         backend,
         "tags",
         snapshot.table("tags").select(
-            "tag_key", "animal_key", "transmitter_key", "trackercode", "release_ms", "last_ms", "modified_day"
+            "tag_key", "animal_key", "transmitter_key", "tracker_key", "release_ms", "last_ms", "modified_day"
         ),
     )
     windows = backend.create_table("tag_windows", rules.tag_windows(tags), overwrite=True)
@@ -146,41 +171,44 @@ def bucket_rows(
     backend: Backend,
     snapshot: Snapshot,
     bucket: int,
-    buckets: int,
+    width: int,
     timelines: dict[str, ir.Table],
     unmatched: list[int],
     change: _Change | None = None,
 ) -> ir.Table:
     """The rows of one bucket: read, cleaned, corrected, assigned, lagged, matched."""
     detections = _read(backend, [str(path) for path in snapshot.detections.values()])
-    mine = detections.filter(detections.receiver_key % buckets == bucket)
+    key = detections.receiver_key
+    mine = detections.filter(key >= bucket * width, key < (bucket + 1) * width)
     if change is None:
         return _through_the_rules(mine, timelines, unmatched)
     fresh = _through_the_rules(mine.filter(mine.receiver_key.isin(change.receivers)), timelines, unmatched)
-    old = _read(backend, [str(change.matches.folder / f"bucket-{bucket:03d}.parquet")])
+    path = change.matches.folder / f"bucket-{bucket:03d}.parquet"
+    if not path.exists():  # a bucket of receivers that are all new
+        return fresh
+    old = _read(backend, [str(path)])
     kept = old.filter(~old.receiver_key.isin(change.receivers)) if change.receivers else old
     if not change.transmitters:
         return ibis.union(fresh.select(*old.columns), kept)
     retagged = kept.filter(kept.transmitter_key.isin(change.transmitters))
-    retagged = retagged.drop("reason", "tag_key", "trackercode", "modified_day", "year")
-    retagged = _with_year(rules.matched(retagged, timelines["transmitter_timeline"], unmatched))
+    retagged = retagged.drop("outcome", "tag_key", "tracker_key", "modified_day")
+    retagged = rules.matched(retagged, timelines["transmitter_timeline"], unmatched)
     carried = kept.filter(~kept.transmitter_key.isin(change.transmitters))
     return ibis.union(fresh.select(*old.columns), retagged.select(*old.columns), carried)
 
 
 def _through_the_rules(detections: ir.Table, timelines: dict[str, ir.Table], unmatched: list[int]) -> ir.Table:
     placed = rules.assigned(rules.clean(detections), timelines["receiver_timeline"])
-    return _with_year(rules.matched(rules.min_lag(placed), timelines["transmitter_timeline"], unmatched))
-
-
-def _with_year(rows: ir.Table) -> ir.Table:
-    """The year of a file is the year of the corrected time."""
-    return rows.mutate(year=rows.time_ms.as_timestamp("ms").year().cast("int16"))
+    return rules.matched(rules.min_lag(placed), timelines["transmitter_timeline"], unmatched)
 
 
 def _write_bucket(backend: Backend, rows: ir.Table, path: Path) -> dict[str, Any]:
-    backend.to_parquet(rows.order_by(ORDER), path, compression="zstd", row_group_size=122_880)
-    return entry_of(path, pl.scan_parquet(path).select(pl.len()).collect().item())
+    """Ordered rows as Parquet. By way of a table: the bytes then depend on the rows alone, not on how they were computed."""
+    ordered = backend.create_table("ordered_bucket", rows.order_by(ORDER), overwrite=True)
+    backend.to_parquet(ordered, path, compression="zstd", row_group_size=122_880)
+    count = ordered.count().execute()
+    backend.drop_table("ordered_bucket")
+    return entry_of(path, int(count))
 
 
 def _write_timeline(timeline: ir.Table, path: Path) -> dict[str, Any]:
@@ -200,8 +228,8 @@ def _unmatched_keys(snapshot: Snapshot) -> list[int]:
 
 
 def _counts(paths: list[Path]) -> dict[str, int]:
-    frame = pl.scan_parquet(paths).group_by("reason").len().collect()
-    return dict(sorted(zip(frame["reason"].to_list(), frame["len"].to_list(), strict=True)))
+    frame = pl.scan_parquet(paths).group_by("outcome").len().sort("outcome").collect()
+    return {rules.REASONS[outcome]: count for outcome, count in frame.iter_rows()}
 
 
 def _change(snapshot: Snapshot, before: tuple[Snapshot, Matches], staging: Path, unmatched: list[int]) -> _Change:
@@ -220,8 +248,8 @@ def _change(snapshot: Snapshot, before: tuple[Snapshot, Matches], staging: Path,
     return _Change(sorted(receivers), sorted(transmitters), old, receivers | set(found["receiver_key"]))
 
 
-def _touches(change: _Change, bucket: int, buckets: int) -> bool:
-    return any(key % buckets == bucket for key in change.dirty_receivers)
+def _touches(change: _Change, bucket: int, width: int) -> bool:
+    return any(key // width == bucket for key in change.dirty_receivers)
 
 
 def _changed_keys(staging: Path, old: Matches, name: str, key: str) -> set[int]:

@@ -53,7 +53,9 @@ def _why(changes: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("its time, place or tag metadata changed"))
         .otherwise(pl.lit("a detection, its tag or its receiver came in"))
     )
-    counted = changes.with_columns(why=why).group_by("year", "extract_type", "change", "why").len("detections")
+    counted = (
+        changes.with_columns(why=why).group_by("year", "extract_type", "change", "why").agg(pl.col("detections").sum())
+    )
     return counted.sort("year", "extract_type", "change", "why").with_columns(pl.col("extract_type").replace(TYPES))
 
 
@@ -69,13 +71,8 @@ def _map(context: Context, collectioncode: str) -> bytes | None:
     mine = context.deployments.filter(pl.col("collectioncode") == collectioncode)
     if not mine.height:
         return None
-    heard = (
-        pl.scan_parquet(context.matches.buckets)
-        .filter(pl.col("collectioncode") == collectioncode)
-        .group_by("deployment_key")
-        .len("detections")
-        .collect()
-    )
+    counted = pl.scan_parquet(context.matches.buckets).group_by("deployment_key").len("detections")
+    heard = counted.drop_nulls("deployment_key").collect()
     stations = (
         mine.join(heard, on="deployment_key", how="left")
         .group_by("station")

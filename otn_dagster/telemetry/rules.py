@@ -20,19 +20,32 @@ FOREVER_MS = 253_402_300_800_000  # the year 10000
 NEVER_MS = -FOREVER_MS
 FALSE_DETECTION_SECONDS = 3600  # Pincock: 30 times the usual delay of 120 s
 
-MATCHED, MATCHED_OWN, SENTINEL, NO_RECEIVER = "matched", "matched_own", "sentinel", "no_receiver"
-NO_RELEASE, UNREPORTED_TEST, AMBIGUOUS = "u3_no_release", "u1_unreported_test", "u2_ambiguous"
-SENSOR_UNRESOLVED, OUTSIDE_WINDOW, UNMATCHED = "u4_sensor_unresolved", "u5_outside_window", "u6_unmatched"
+# Outcomes of a detection. On the way they are small integers (``outcome``), for people they have names (``reason``).
+MATCHED, MATCHED_OWN, SENTINEL, NO_RECEIVER = 0, 1, 2, 3
+UNREPORTED_TEST, AMBIGUOUS, NO_RELEASE, SENSOR_UNRESOLVED, OUTSIDE_WINDOW, UNMATCHED = 11, 12, 13, 14, 15, 16
+REASONS = {
+    MATCHED: "matched",
+    MATCHED_OWN: "matched_own",
+    SENTINEL: "sentinel",
+    NO_RECEIVER: "no_receiver",
+    UNREPORTED_TEST: "u1_unreported_test",
+    AMBIGUOUS: "u2_ambiguous",
+    NO_RELEASE: "u3_no_release",
+    SENSOR_UNRESOLVED: "u4_sensor_unresolved",
+    OUTSIDE_WINDOW: "u5_outside_window",
+    UNMATCHED: "u6_unmatched",
+}
 UNQUALIFIED = [UNREPORTED_TEST, AMBIGUOUS, NO_RELEASE, SENSOR_UNRESOLVED, OUTSIDE_WINDOW, UNMATCHED]
 OLD_SENSOR_CODE_SPACE = "-1105-"  # A%-1105-%: needs its pinger's id to be resolved
 
 
 def clean(detections: ir.Table) -> ir.Table:
     """Each detection once: same receiver, transmitter, device time and raw sensor value keep the smallest det_key."""
-    same = ["receiver_key", "transmitter_key", "device_ms", "sensor_value"]
-    window = ibis.window(group_by=same, order_by="det_key")
-    ranked = detections.mutate(copy=ibis.row_number().over(window))
-    return ranked.filter(ranked.copy == 0).drop("copy")
+    order = ibis.window(group_by=["receiver_key", "transmitter_key"], order_by=["device_ms", "sensor_value", "det_key"])
+    same_time = detections.device_ms.lag().over(order).identical_to(detections.device_ms)
+    same_value = detections.sensor_value.lag().over(order).identical_to(detections.sensor_value)
+    marked = detections.mutate(copy=same_time & same_value)
+    return marked.filter(~marked.copy).drop("copy")
 
 
 def clock_pieces(receivers: ir.Table, segments: ir.Table) -> ir.Table:
@@ -112,14 +125,14 @@ def receiver_timeline(pieces: ir.Table, windows: ir.Table) -> ir.Table:
     """
     Device time of every receiver cut where its clock or its deployment changes: how to correct, and where it hung.
 
-    pieces: of ``clock_pieces``. windows: of ``deployment_windows`` with collectioncode and modified_day.
+    pieces: of ``clock_pieces``. windows: of ``deployment_windows`` with project_key and modified_day.
     """
     places = windows.select(
         place_receiver=windows.receiver_key,
         place_start=windows.start_ms,
         place_end=windows.end_ms,
         deployment_key=windows.deployment_key,
-        collectioncode=windows.collectioncode,
+        project_key=windows.project_key,
         place_modified=windows.modified_day,
     )
     both = pieces.join(places, pieces.receiver_key == places.place_receiver)
@@ -164,7 +177,7 @@ def receiver_timeline(pieces: ir.Table, windows: ir.Table) -> ir.Table:
         "offset_ms",
         "factor",
         "deployment_key",
-        "collectioncode",
+        "project_key",
         place_modified=ibis.greatest(
             joined.place_modified.coalesce(ibis.literal(0, "int32")),
             joined.clock_modified.coalesce(ibis.literal(0, "int32")),
@@ -192,7 +205,7 @@ def assigned(detections: ir.Table, timeline: ir.Table) -> ir.Table:
         *[detections[name] for name in detections.columns],
         time_ms=corrected_time(detections.device_ms, joined),
         deployment_key=timeline.deployment_key,
-        collectioncode=timeline.collectioncode,
+        project_key=timeline.project_key,
         base_day=ibis.greatest(detections.loaded_day, timeline.place_modified),
     ).drop("loaded_day")
 
@@ -214,7 +227,7 @@ def tag_windows(tags: ir.Table) -> ir.Table:
     """
     When each tag may be heard: release to (harvest, or end of life) + N months, both included.
 
-    tags: transmitter_key, tag_key, animal_key, trackercode, release_ms, last_ms (null: no end known), modified_day.
+    tags: transmitter_key, tag_key, animal_key, tracker_key, release_ms, last_ms (null: no end known), modified_day.
     """
     last = tags.last_ms + 1
     return tags.mutate(start_ms=tags.release_ms, end_ms=last.coalesce(ibis.literal(FOREVER_MS)))
@@ -227,7 +240,7 @@ def transmitter_timeline(
     All of time of every transmitter cut at every release and end: whose it is in each piece, and if nobody's, why.
 
     transmitters: transmitter_key, transmitter. windows: of ``tag_windows``. station_tags, test_tags: transmitter_key.
-    Gives transmitter_key, start_ms, end_ms, reason, tag_key, trackercode, tag_modified.
+    Gives transmitter_key, start_ms, end_ms, outcome, tag_key, tracker_key, tag_modified.
     """
     ends = [transmitters.select("transmitter_key", at=ibis.literal(at, "int64")) for at in (NEVER_MS, FOREVER_MS)]
     known = windows.semi_join(transmitters, "transmitter_key")
@@ -247,13 +260,13 @@ def transmitter_timeline(
         pieces.end_ms,
         live.tag_key,
         live.animal_key,
-        live.trackercode,
+        live.tracker_key,
         live.modified_day,
     )
     active = joined.group_by("transmitter_key", "start_ms", "end_ms").aggregate(
         n_active=joined.animal_key.nunique(),
         tag_key=joined.tag_key.min(),
-        trackercode=joined.trackercode.min(),
+        tracker_key=joined.tracker_key.min(),
         tag_modified=joined.modified_day.max(),
     )
     reasons = transmitter_reasons(transmitters, windows, station_tags, test_tags)
@@ -263,9 +276,9 @@ def transmitter_timeline(
         "transmitter_key",
         "start_ms",
         "end_ms",
-        reason=ibis.cases((one, MATCHED), (named.n_active > 1, AMBIGUOUS), else_=named.unheard),
+        outcome=ibis.cases((one, MATCHED), (named.n_active > 1, AMBIGUOUS), else_=named.unheard).cast("int8"),
         tag_key=one.ifelse(named.tag_key, ibis.null(named.tag_key.type())),
-        trackercode=one.ifelse(named.trackercode, ibis.null("string")),
+        tracker_key=one.ifelse(named.tracker_key, ibis.null("int16")),
         tag_modified=named.tag_modified.coalesce(ibis.literal(0, "int32")),
     )
 
@@ -291,7 +304,7 @@ def transmitter_reasons(
 
 def matched(detections: ir.Table, timeline: ir.Table, unmatched_keys: list[int]) -> ir.Table:
     """
-    Assigned detections with their outcome: reason, and tag_key and trackercode where it is one animal's.
+    Assigned detections with their outcome, and tag_key and tracker_key where it is one animal's.
 
     timeline: of ``transmitter_timeline``, covering every transmitter. unmatched_keys: det_keys that a person unmatched.
     """
@@ -303,20 +316,20 @@ def matched(detections: ir.Table, timeline: ir.Table, unmatched_keys: list[int])
             detections.time_ms < timeline.end_ms,
         ],
     )
-    is_match = joined.reason == MATCHED
+    is_match = joined.outcome == MATCHED
     by_hand = detections.det_key.isin(unmatched_keys) if unmatched_keys else ibis.literal(False)
-    reason = ibis.cases(
+    outcome = ibis.cases(
         (detections.deployment_key.isnull(), NO_RECEIVER),
         (is_match & by_hand, UNMATCHED),
-        (is_match & (joined.trackercode == detections.collectioncode), MATCHED_OWN),
-        else_=joined.reason,
-    )
+        (is_match & (joined.tracker_key == detections.project_key), MATCHED_OWN),
+        else_=joined.outcome,
+    ).cast("int8")
     ours = is_match & ~by_hand & detections.deployment_key.notnull()
     return joined.select(
         *[detections[name] for name in detections.columns],
-        reason=reason,
+        outcome=outcome,
         tag_key=ours.ifelse(timeline.tag_key, ibis.null(timeline.tag_key.type())),
-        trackercode=ours.ifelse(timeline.trackercode, ibis.null("string")),
+        tracker_key=ours.ifelse(timeline.tracker_key, ibis.null("int16")),
         modified_day=ibis.greatest(detections.base_day, ours.ifelse(timeline.tag_modified, ibis.literal(0, "int32"))),
     )
 

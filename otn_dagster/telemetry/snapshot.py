@@ -242,7 +242,7 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
         {"transmitter_key": KEY, "transmitter": TEXT},
     ),
     "tags": (
-        f"""select t.mooring_key, a.animal_key, k.transmitter_key, t.fieldnumber, t.collectioncode, a.catalognumber,
+        f"""select t.mooring_key, a.animal_key, k.transmitter_key, t.fieldnumber, t.collectioncode, r.project_key, a.catalognumber,
                {MS.format("t.startdatetime")}, {MS.format("t.enddatetime")},
                {MS.format("t.enddatetime + make_interval(months => (%s::jsonb ->> r.node)::int)")},
                {DAY.format("greatest(t.datelastmodified, a.datelastmodified)")}, t.serialnumber, t.instrumentmodel,
@@ -259,6 +259,7 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
             "transmitter_key": KEY,
             "transmitter": TEXT,
             "trackercode": TEXT,
+            "tracker_key": pl.Int16,
             "catalognumber": TEXT,
             "release_ms": TIME,
             "end_ms": TIME,
@@ -321,11 +322,12 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "projects": (
-        f"""select collectioncode, node, projecttype, resource_full_name, abstract, citation, website, institutioncode,
+        f"""select project_key, collectioncode, node, projecttype, resource_full_name, abstract, citation, website, institutioncode,
                local_area, locality, ocean, country, state, seriescode, shortname, longname, collaborationtype, status,
                westbl, eastbl, southbl, northbl, sdate::text, edate::text, {DAY.format("datelastmodified")}
            from obis.otn_resources order by 1""",
         {
+            "project_key": pl.Int16,
             **dict.fromkeys(
                 [
                     "collectioncode",

@@ -53,6 +53,7 @@ create table vendor.c_vemco_receivers (serial_no text primary key, tag_id text, 
 -- Projects and people -----------------------------------------------------------------------------------------------
 
 create table obis.otn_resources (
+    project_key smallint generated always as identity unique,
     collectioncode text primary key check (collectioncode ~ '^[A-Z][A-Z0-9]{1,15}$'),
     node text not null, projecttype text check (projecttype in ('tracker', 'deployment', 'data')),
     resource_full_name text not null, abstract text, citation text, website text,
