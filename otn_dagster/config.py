@@ -100,7 +100,7 @@ def load_settings() -> Settings:
     nodes_file = yaml.safe_load((folder / "nodes.yaml").read_text(encoding="utf-8"))
     defaults = nodes_file.get("defaults") or {}
     pushes = yaml.safe_load((folder / "pushes.yaml").read_text(encoding="utf-8"))
-    announced = [{**entry, "date": str(entry["date"])} for entry in pushes["announced"]]
+    announced = [AnnouncedPush(**{**entry, "date": str(entry["date"])}) for entry in pushes["announced"]]
     return Settings(
         data=Path(os.environ.get("OTN_DATA") or "data").expanduser().resolve(),
         database_url=os.environ.get("OTN_DATABASE_URL") or None,

@@ -37,7 +37,7 @@ def copy_out(
 
 def _quoted(connection: Connection, statement: sql.Composable, parameters: Sequence[Any]) -> sql.SQL:
     """A statement with its parameters quoted by the driver: COPY takes none."""
-    text = ClientCursor(connection).mogrify(statement, parameters)
+    text = ClientCursor(connection).mogrify(statement, parameters)  # type: ignore[arg-type]
     return sql.SQL(text)  # type: ignore[arg-type]
 
 

@@ -51,7 +51,7 @@ def partition_tags(step: str, push_date: str, projects: list[str]) -> dict[str, 
 
 
 def _request(
-    context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext,
+    context: dg.RunStatusSensorContext | dg.ScheduleEvaluationContext,
     step: str,
     push_date: str,
     run_key: str,

@@ -123,7 +123,7 @@ class Node:
             pushes.set_drill_clock(connection, dt.datetime.fromisoformat(f"{at}+00:00") if at else None)
             pushes.announce(connection, self.settings)
 
-    def connect(self):  # noqa: ANN201
+    def connect(self):
         """A connection to the node's database."""
         return database.connect(self.settings)
 

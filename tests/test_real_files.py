@@ -148,7 +148,7 @@ def test_vr2w_daily_counts_agree_with_its_own_event_log(node: Node, real: Path):
 
 
 def test_vr2w_false_detections_as_glatos_counts_them(node: Node, real: Path):
-    """glatos' filter at 3,600 s finds 29 on the raw times, which is where it counted them."""
+    """Glatos' filter at 3,600 s finds 29 on the raw times, which is where it counted them."""
     node.drop_form("LAKE", latitude=45, longitude=-83)
     node.drop("OTN/LAKE/detections", "VR2W.csv", real / "vr2w-109924" / "VR2W_109924_20110718_1.csv")
     node.drop("OTN/LAKE/deployments", "d.csv", VR2W_DEPLOYMENT)

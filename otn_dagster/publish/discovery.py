@@ -6,6 +6,9 @@ Belongs here: the rows of the tables of schema ``discovery``. Does not belong he
 Source: columns as in OTN's node database (node manager training, "Important tables", discovery notebooks).
 """
 
+# Ibis columns have no types that a checker could know.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
+
 import ibis.expr.types as ir
 import polars as pl
 

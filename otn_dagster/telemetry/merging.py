@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -113,7 +113,7 @@ def _delete(connection: Connection, table: sql.Identifier, key: Sequence[str], i
     connection.execute(sql.SQL("delete from {} where {}").format(table, _equals(key, " and ")), identity)
 
 
-def _equals(names: Iterable[str], between: str) -> sql.Composed:
+def _equals(names: Iterable[str], between: LiteralString) -> sql.Composed:
     return sql.SQL(between).join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in names)
 
 

@@ -125,7 +125,8 @@ def _xlsx(path: Path) -> list[list[Sequence[Cell]]]:
                 "Delete empty formatted rows and embedded objects, or send it as csv.",
             )
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        return [[tuple(row) for row in _bounded(sheet.iter_rows(values_only=True))] for sheet in workbook.worksheets]
+        sheets = [_bounded(sheet.iter_rows(values_only=True)) for sheet in workbook.worksheets]  # type: ignore[arg-type]
+        return [[tuple(row) for row in sheet] for sheet in sheets]
     except BadFile:
         raise
     except Exception as error:  # openpyxl and zipfile raise many kinds for one thing: this is no workbook
@@ -138,7 +139,7 @@ def _xls(path: Path) -> list[list[Sequence[Cell]]]:
     import xlrd
 
     try:
-        workbook = xlrd.open_workbook(path)
+        workbook = xlrd.open_workbook(str(path))
     except Exception as error:
         raise BadFile(f"the old Excel file cannot be read ({error})", "Save it as .xlsx and send it again.") from error
 

@@ -28,7 +28,8 @@ def tag_sheet(*changes: dict, base: dict | None = None) -> bytes:
 
 
 def deployments(*rows: str) -> bytes:
-    head = "OTN_ARRAY,STATION_NO,DEPLOY_DATE_TIME,DEPLOY_LAT,DEPLOY_LONG,INS_MODEL_NO,INS_SERIAL_NO,RECOVERED (y/n/l),RECOVER_DATE_TIME,TRANSMITTER"
+    head = "OTN_ARRAY,STATION_NO,DEPLOY_DATE_TIME,DEPLOY_LAT,DEPLOY_LONG,INS_MODEL_NO,INS_SERIAL_NO,"
+    head += "RECOVERED (y/n/l),RECOVER_DATE_TIME,TRANSMITTER"
     return "\n".join([head, *rows, ""]).encode()
 
 

@@ -23,7 +23,7 @@ class Case:
 
     def __init__(
         self, detections: Rows, deployments: Rows = (), segments: Rows = (), tags: Rows = (), station_tags=(), tests=()
-    ):  # noqa: ANN001
+    ):
         self.detections = [
             {"det_key": n + 1, "submission_no": 1, "sensor_value": None, "loaded_day": 1, **row}
             for n, row in enumerate(detections)
@@ -201,7 +201,7 @@ def clocks(draw: Any) -> Rows:
 )
 def test_the_rules_say_what_a_plain_reading_of_them_says(
     detections, deployments, segments, tags, station_tags, tests, unmatched
-):  # noqa: ANN001
+):
     case = Case(detections, deployments, segments, tags, station_tags, tests)
     found, expected = case.run(tuple(unmatched)), plain(case, tuple(unmatched))
     assert found.keys() == expected.keys()

@@ -70,7 +70,7 @@ def test_what_is_no_time_is_said_so(cell: str):
         (sheets.latitude, "44.2", 44.2),
     ],
 )
-def test_values(parse, cell: object, value: object):  # noqa: ANN001
+def test_values(parse, cell: object, value: object):
     assert parse(cell) == value
 
 
@@ -84,7 +84,7 @@ def test_values(parse, cell: object, value: object):  # noqa: ANN001
         (sheets.days, "long"),
     ],
 )
-def test_impossible_values(parse, cell: object):  # noqa: ANN001
+def test_impossible_values(parse, cell: object):
     with pytest.raises(ValueError):
         parse(cell)
 

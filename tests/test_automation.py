@@ -1,0 +1,116 @@
+"""What starts by itself: files, push dates, one step after the other."""
+
+import datetime as dt
+import json
+
+import dagster as dg
+import pytest
+
+from otn_dagster import pushes
+from otn_dagster.resources import NodeDatabase
+from sensors import incoming_files, push_calendar
+from tests.node import Node
+from tests.telemetry.test_loading import tag_sheet
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.local_temp() as one:
+        yield one
+
+
+def tick(instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult:
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"database": NodeDatabase()}) as context:
+        result = incoming_files.incoming_files(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def test_files_are_taken_when_they_lie_still_and_forms_go_first(node: Node, instance: dg.DagsterInstance):
+    node.drop_form("HFX")
+    node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
+    first = tick(instance, None)
+    assert not first.run_requests and "still being copied" in str(first.skip_reason)
+    second = tick(instance, first.cursor)
+    assert [request.job_name for request in second.run_requests or []] == ["load_project"]
+    assert [list(request.partition_keys) for request in second.dynamic_partitions_requests or []] == [
+        [second.run_requests[0].partition_key]
+    ]  # type: ignore[index]
+    node.load()
+    third = tick(instance, second.cursor)
+    assert not third.run_requests and json.loads(third.cursor or "")
+
+
+def test_the_same_occasion_has_the_same_run_key(node: Node, instance: dg.DagsterInstance):
+    node.drop_form("HFX")
+    keys = set()
+    cursor = None
+    for _ in range(4):
+        result = tick(instance, cursor)
+        cursor = result.cursor
+        keys |= {request.run_key for request in result.run_requests or []}
+    assert len(keys) == 1
+
+
+def test_the_push_starts_when_the_last_node_s_day_has_ended(node: Node, instance: dg.DagsterInstance):
+    instance.add_dynamic_partitions("projects", ["HFX"])
+
+    def at(day: dt.date) -> object:
+        zone = push_calendar._last_zone()
+        from zoneinfo import ZoneInfo
+
+        time = dt.datetime.combine(day, dt.time(0, 5), ZoneInfo(zone))
+        return push_calendar.push_at_cutoff(dg.build_schedule_context(instance=instance, scheduled_execution_time=time))
+
+    started = at(dt.date(2027, 2, 19))
+    assert isinstance(started, dg.RunRequest)
+    assert started.job_name == "push_1_freeze" and started.tags["dagster/partition"] == "2027-02-18"
+    assert isinstance(at(dt.date(2027, 2, 20)), dg.SkipReason)
+
+
+def test_reminders_come_20_and_7_days_before(node: Node):
+    zone = push_calendar._last_zone()
+    from zoneinfo import ZoneInfo
+
+    for days, due in ((20, True), (7, True), (6, False)):
+        time = dt.datetime.combine(dt.date(2027, 2, 18) - dt.timedelta(days=days), dt.time(0, 5), ZoneInfo(zone))
+        result = push_calendar.push_reminder(dg.build_schedule_context(scheduled_execution_time=time))
+        assert isinstance(result, dg.RunRequest) is due
+    with node.connect() as connection:
+        told = pushes.reminder(connection, "2027-02-18")
+    assert "cut-offs (UTC)" in told and told["open submissions"] == "none"
+
+
+def test_each_step_follows_the_one_before_and_a_person_s_run_starts_nothing(instance: dg.DagsterInstance):
+    instance.add_dynamic_partitions("projects", ["HFX", "NSBS"])
+    steps = list(push_calendar.STEPS)
+
+    def after(step: str, tags: dict[str, str]) -> object:
+        run = instance.create_run_for_job(_job(step), tags=tags, status=dg.DagsterRunStatus.SUCCESS)
+        event = dg.DagsterEvent("PIPELINE_SUCCESS", step)
+        context = dg.build_run_status_sensor_context("next_push_step", event, instance, run)
+        return push_calendar.next_push_step(context)
+
+    automatic = {"otn/push": "automatic", "otn/push_date": "2027-02-18"}
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        result = after(step, automatic)
+        if following is None:
+            assert isinstance(result, dg.SkipReason)
+        else:
+            assert isinstance(result, dg.RunRequest) and result.job_name == following
+    per_project = after("push_1_freeze", automatic)
+    assert isinstance(per_project, dg.RunRequest)
+    assert per_project.tags["dagster/asset_partition_range_start"] == "HFX|2027-02-18"
+    assert per_project.tags["dagster/asset_partition_range_end"] == "NSBS|2027-02-18"
+    assert isinstance(after("push_1_freeze", {}), dg.SkipReason)
+
+
+def _job(name: str) -> dg.JobDefinition:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job(name=name)
+    def job() -> None:
+        nothing()
+
+    return job

@@ -1,0 +1,82 @@
+"""What the UI shows: everything is described, owned, grouped; every check of the field is there under its id."""
+
+import itertools
+import subprocess
+import sys
+import tomllib
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from otn_dagster.config import PROJECT_ROOT
+from otn_dagster.definitions import build_defs
+
+FIELD_IDS = {
+    *(f"P{n}" for n in range(1, 8)),
+    *(f"T{n}" for n in range(1, 22)),
+    *(f"R{n}" for n in range(1, 16)),
+    *(f"D{n}" for n in range(1, 26)),
+    *(f"E{n}" for n in range(1, 9)),
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> Any:
+    return build_defs().resolve_asset_graph()
+
+
+def test_every_asset_says_what_it_is(graph: Any):
+    for node in graph.asset_nodes:
+        assert node.description and len(node.description) > 20, node.key
+        assert node.group_name in {"loading", "push", "summaries"}, node.key
+        assert node.owners == ["team:otn-data"] and node.kinds, node.key
+        assert node.is_partitioned, node.key
+
+
+def test_every_check_of_the_field_is_an_asset_check(graph: Any):
+    ids = {key.name.split("_")[0] for key in graph.asset_check_keys}
+    assert ids >= FIELD_IDS
+
+
+def test_blocking_checks_are_those_where_the_notebooks_say_stop(graph: Any):
+    blocking = {key.name.split("_")[0] for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
+    assert {"D2", "D9", "D12", "E2", "E3"} <= blocking
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        ["raw_tags", "tag_cache", "otn_transmitters"],
+        ["raw_deployments", "rcvr_locations", "moorings"],
+        ["raw_detections", "detections", "otn_detections"],
+        ["raw_events", "events", "time_drift_factors"],
+        [
+            "push_snapshot",
+            "verified_schema",
+            "matches",
+            "detection_extracts_list",
+            "detection_extracts",
+            "push_certificate",
+            "discovery",
+        ],
+    ],
+)
+def test_the_path_of_data_is_a_chain(graph: Any, chain: list[str]):
+    for upstream, downstream in itertools.pairwise(chain):
+        assert dg.AssetKey(upstream) in graph.get(dg.AssetKey(downstream)).parent_keys
+
+
+def test_domain_packages_do_not_import_dagster():
+    code = "import sys, otn_dagster.telemetry.loading, otn_dagster.telemetry.push_core, otn_dagster.telemetry.certificate, "
+    code += "otn_dagster.publish.erddap, otn_dagster.telemetry.intake; assert 'dagster' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT_ROOT)
+
+
+def test_both_commands_find_the_same_location():
+    workspace = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
+    project = tomllib.loads((PROJECT_ROOT / "dg.toml").read_text())["project"]
+    assert workspace["module_name"] == project["code_location_target_module"]
+    assert workspace["location_name"] == project["code_location_name"]
+    assert "dg" not in tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["tool"]

@@ -1,0 +1,101 @@
+"""Summaries: the columns of their schemas, written together or not at all, never by a rehearsal, never against policy."""
+
+import polars as pl
+import psycopg
+import pytest
+
+from otn_dagster.publish import discovery, erddap, geoserver, writing
+from otn_dagster.telemetry import push_core, snapshot
+from otn_dagster.telemetry.extracts import Context
+from tests.node import NEXT_PUSH, Node
+from tests.telemetry.test_loading import deployments, tag_sheet, vue
+
+MODULES = {"discovery": discovery, "erddap": erddap, "geoserver": geoserver}
+
+
+@pytest.fixture
+def context(node: Node) -> Context:
+    """Two projects on two nodes, one of which does not publish where its stations are."""
+    node.drop_form("HFX")
+    node.drop_form("REEF", node="FACT")
+    node.drop("OTN/HFX/tags", "t.csv", tag_sheet({}))
+    for home, serial in (("OTN/HFX", 111), ("FACT/REEF", 222)):
+        code = home.split("/")[1]
+        row = f"{code},{code}1,2024-05-01T00:00:00,44.1,-63.1,VR2W,{serial},y,2024-12-01T00:00:00,"
+        node.drop(f"{home}/deployments", "d.csv", deployments(row))
+        node.drop(
+            f"{home}/detections",
+            "a.csv",
+            vue(*[f"2024-07-0{d}T10:00:00 VR2W-{serial} A69-1602-100" for d in (1, 2, 9)]),
+        )
+    assert set(node.load().values()) == {"loaded"}
+    folder = node.push()
+    return Context.of(snapshot.read(node.settings, NEXT_PUSH), push_core.read(folder))
+
+
+@pytest.mark.parametrize("schema", MODULES)
+def test_tables_have_the_columns_of_their_schema(node: Node, context: Context, schema: str):
+    tables = MODULES[schema].tables(context)
+    live = node.rows(
+        "select table_name, array_agg(column_name::text order by ordinal_position) from information_schema.columns"
+        " where table_schema = %s group by 1",
+        schema,
+    )
+    assert {name: frame.columns for name, frame in tables.items()} == dict(live)
+
+
+def write(node: Node, context: Context, schema: str, rehearsal: bool = False, date: str = NEXT_PUSH) -> bool:
+    with node.connect() as connection:
+        folder = snapshot.push_folder(node.settings, NEXT_PUSH)
+        return writing.write_schema(connection, schema, MODULES[schema].tables(context), date, rehearsal, folder)
+
+
+@pytest.mark.parametrize("schema", MODULES)
+def test_writing_replaces_all_rows_and_repeats(node: Node, context: Context, schema: str):
+    for _ in range(2):
+        assert write(node, context, schema)
+        for name, frame in MODULES[schema].tables(context).items():
+            assert node.value(f"select count(*) from {schema}.{name}") == frame.height
+
+
+def test_a_rehearsal_leaves_what_is_public_alone(node: Node, context: Context):
+    assert not write(node, context, "discovery", rehearsal=True)
+    assert node.value("select count(*) from discovery.all_animals") == 0
+    folder = snapshot.push_folder(node.settings, NEXT_PUSH)
+    assert pl.read_parquet(folder / "summaries" / "discovery" / "all_animals.parquet").height == 1
+
+
+def test_an_earlier_push_does_not_replace_a_later_one(node: Node, context: Context):
+    write(node, context, "discovery")
+    assert not write(node, context, "discovery", date="2026-10-15")
+
+
+def test_a_failure_half_way_leaves_the_old_rows(node: Node, context: Context):
+    write(node, context, "discovery")
+    with node.connect() as connection:
+        connection.execute(
+            "alter table discovery.mstr_resources add constraint refuse check (totalrecords < 0) not valid"
+        )
+    before = node.rows("select * from discovery.all_animals")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        write(node, context, "discovery")
+    assert node.rows("select * from discovery.all_animals") == before
+
+
+def test_stations_of_networks_that_do_not_publish_them_are_nowhere(node: Node, context: Context):
+    for tables in (module.tables(context) for module in MODULES.values()):
+        for name, frame in tables.items():
+            stations = [column for column in frame.columns if "station" in column and frame[column].dtype == pl.String]
+            if name != "detection_pre_summary":
+                assert not any("REEF1" in frame[column].to_list() for column in stations), name
+    public = erddap.detections(context)
+    hidden = public.filter(pl.col("detection_project_reference") == "REEF")
+    assert hidden.height == 3 and hidden["latitude"].null_count() == 3
+
+
+def test_weeks_begin_on_monday_and_counts_add_up(context: Context):
+    weeks = discovery.detection_pre_summary(context)
+    assert set(weeks["weekcollected"].dt.weekday()) == {1}
+    assert weeks["detection_count"].sum() == 6
+    row = weeks.filter(pl.col("collectioncode") == "HFX").row(0, named=True)
+    assert (row["trackercode"], row["relationshiptype"], row["detection_count"]) == ("HFX", "ANIMAL", 2)
