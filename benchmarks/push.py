@@ -1,4 +1,5 @@
-"""The push core against plain PostgreSQL and against the floor: CPU and memory, in one run, as ratios.
+"""
+The push core against plain PostgreSQL and against the floor: CPU and memory, in one run, as ratios.
 
     uv run python -m benchmarks.push --rows 10000000
 
@@ -126,7 +127,7 @@ def _laws(frame: pl.DataFrame) -> dict[str, list[int]]:
     return {rules.REASONS[outcome]: [count, round(lags)] for outcome, count, lags in grouped.iter_rows()}
 
 
-def _tables(snapshot: Snapshot):  # noqa: ANN202
+def _tables(snapshot: Snapshot):
     yield (
         "deployments",
         snapshot.table("deployments").select(
@@ -154,7 +155,7 @@ def _sql_type(kind: pl.DataType) -> str:
 def _statements() -> list[tuple[str, list[str]]]:
     blocks = (HERE / "push.sql").read_text().split("\n-- ")[2:]
     steps = []
-    for block in ["\n".join(blocks)] if not blocks else blocks:
+    for block in blocks:
         name, _, body = block.partition("\n")
         steps.append((name.strip(), [statement.strip() for statement in body.split(";\n") if statement.strip()]))
     return steps

@@ -1,4 +1,5 @@
-"""The simulated network as files, in the formats and with the faults that a node receives.
+"""
+The simulated network as files, in the formats and with the faults that a node receives.
 
 Belongs here: writing forms, sheets and exports. Does not belong here: what is in the water (``network.py``).
 
@@ -20,21 +21,75 @@ import openpyxl
 from otn_dagster.demo.network import DAY, FALL, HOUR, NEXT_SPRING, Deployment, Heard, Network, Project, Tag
 
 TAG_HEADER: list[str] = [
-    *(
-        "ANIMAL_ID   (floy tag ID, pit tag code, etc.)|TAG_TYPE|TAG_MANUFACTURER|TAG_MODEL|TAG_SERIAL_NUMBER|TAG_ID_CODE|TAG_CODE_SPACE|"
-        "TAG_IMPLANT_TYPE|TAG_IMPLANT_METHOD|TAG_ACTIVATION_DATE|EST_TAG_LIFE|TAGGER|TAG_OWNER_PI|TAG_OWNER_ORGANIZATION|COMMON_NAME_E|"
-        "SCIENTIFIC_NAME|CAPTURE_LOCATION|CAPTURE_LATITUDE|CAPTURE_LONGITUDE|WILD_OR_HATCHERY|STOCK|LENGTH (m)|WEIGHT (kg)|LENGTH_TYPE|"
-        "LENGTH2 (m)|LENGTH2_TYPE|LIFE_STAGE|AGE|AGE_UNITS|SEX|DNA_SAMPLE_TAKEN|TREATMENT_TYPE|RELEASE_GROUP|RELEASE_LOCATION|"
-        "RELEASE_LATITUDE|RELEASE_LONGITUDE|UTC_RELEASE_DATE_TIME|HARVEST_DATE|COMMENTS"
-    ).split("|")
+    *[
+        "ANIMAL_ID   (floy tag ID, pit tag code, etc.)",
+        "TAG_TYPE",
+        "TAG_MANUFACTURER",
+        "TAG_MODEL",
+        "TAG_SERIAL_NUMBER",
+        "TAG_ID_CODE",
+        "TAG_CODE_SPACE",
+        "TAG_IMPLANT_TYPE",
+        "TAG_IMPLANT_METHOD",
+        "TAG_ACTIVATION_DATE",
+        "EST_TAG_LIFE",
+        "TAGGER",
+        "TAG_OWNER_PI",
+        "TAG_OWNER_ORGANIZATION",
+        "COMMON_NAME_E",
+        "SCIENTIFIC_NAME",
+        "CAPTURE_LOCATION",
+        "CAPTURE_LATITUDE",
+        "CAPTURE_LONGITUDE",
+        "WILD_OR_HATCHERY",
+        "STOCK",
+        "LENGTH (m)",
+        "WEIGHT (kg)",
+        "LENGTH_TYPE",
+        "LENGTH2 (m)",
+        "LENGTH2_TYPE",
+        "LIFE_STAGE",
+        "AGE",
+        "AGE_UNITS",
+        "SEX",
+        "DNA_SAMPLE_TAKEN",
+        "TREATMENT_TYPE",
+        "RELEASE_GROUP",
+        "RELEASE_LOCATION",
+        "RELEASE_LATITUDE",
+        "RELEASE_LONGITUDE",
+        "UTC_RELEASE_DATE_TIME",
+        "HARVEST_DATE",
+        "COMMENTS",
+    ]
 ]
 DEPLOYMENT_HEADER: list[str] = [
-    *(
-        "OTN_ARRAY|STATION_NO|DEPLOY_DATE_TIME   (yyyy-mm-ddThh:mm:ss)|DEPLOY_LAT|DEPLOY_LONG|BOTTOM_DEPTH|RISER_LENGTH|"
-        "INSTRUMENT_DEPTH|INS_MODEL_NO|INS_SERIAL_NO|CODE_SET|TRANSMITTER|TRANSMIT_MODEL|AR_MODEL_NO|AR_SERIAL_NO|"
-        "DEPLOYED_BY (Lead Technicians)|RECOVERED (y/n/l)|RECOVER_DATE_TIME (yyyy-mm-ddThh:mm:ss)|RECOVER_LAT (dd.ddddd)|"
-        "RECOVER_LONG (ddd.ddddd)|DATA_DOWNLOADED (y/n)|DOWNLOAD_DATE_TIME (yyyy-mm-ddThh:mm:ss)|FILENAME|COMMENTS"
-    ).split("|")
+    *[
+        "OTN_ARRAY",
+        "STATION_NO",
+        "DEPLOY_DATE_TIME   (yyyy-mm-ddThh:mm:ss)",
+        "DEPLOY_LAT",
+        "DEPLOY_LONG",
+        "BOTTOM_DEPTH",
+        "RISER_LENGTH",
+        "INSTRUMENT_DEPTH",
+        "INS_MODEL_NO",
+        "INS_SERIAL_NO",
+        "CODE_SET",
+        "TRANSMITTER",
+        "TRANSMIT_MODEL",
+        "AR_MODEL_NO",
+        "AR_SERIAL_NO",
+        "DEPLOYED_BY (Lead Technicians)",
+        "RECOVERED (y/n/l)",
+        "RECOVER_DATE_TIME (yyyy-mm-ddThh:mm:ss)",
+        "RECOVER_LAT (dd.ddddd)",
+        "RECOVER_LONG (ddd.ddddd)",
+        "DATA_DOWNLOADED (y/n)",
+        "DOWNLOAD_DATE_TIME (yyyy-mm-ddThh:mm:ss)",
+        "FILENAME",
+        "COMMENTS",
+    ]
 ]
 VUE_HEADER = (
     "Date and Time (UTC),Receiver,Transmitter,Transmitter Name,Transmitter Serial,Sensor Value,Sensor Unit,Station Name,"
@@ -47,7 +102,8 @@ BANNER = ["INSTRUMENT METADATA", "DATA SHEET", "Please fill out as many columns 
 
 
 def write_files(network: Network, incoming: Path, wave: int, faults: bool = True) -> list[Path]:
-    """The files of wave 1 (up to the spring of 2026) or 2 (what came after, with the sheets corrected under their names).
+    """
+    The files of wave 1 (up to the spring of 2026) or 2 (what came after, with the sheets corrected under their names).
 
     Safe to repeat: the same bytes every time.
     """

@@ -1,4 +1,5 @@
-"""A simulated network whose truth is known: nodes, projects, stations, receivers with drifting clocks, tagged animals.
+"""
+A simulated network whose truth is known: nodes, projects, stations, receivers with drifting clocks, tagged animals.
 
 Belongs here: what is where and when, and what each receiver would record. Does not belong here: file formats
 (``files.py``), any rule of the platform: the truth comes from who pinged, not from matching.

@@ -91,7 +91,7 @@ def deployments(connection: Connection, serials: Sequence[str] | None = None) ->
                       from obis.moorings where basisofrecord = 'DOWNLOAD' group by 1, 2) d
                on d.relatedcatalogitem = m.catalognumber and d.collectioncode = m.collectioncode
            where m.basisofrecord = 'RECEIVER' and (%s::text[] is null or m.collectornumber = any(%s))
-           order by 2, 4, 1""",  # noqa: S608 - only constants of this module are pasted
+           order by 2, 4, 1""",
         DEPLOYMENTS,
         [list(serials) if serials is not None else None] * 2,
     )
@@ -106,7 +106,7 @@ def clock_segments(connection: Connection, receiver_keys: Sequence[int] | None =
                offset_start * 1000, factor, {DAY.format("loaded_at")}
            from platform.time_drift_factors
            where accepted and (%s::int[] is null or receiver_key = any(%s))
-           window w as (partition by receiver_key order by initialized_at) order by 1, 3""",  # noqa: S608
+           window w as (partition by receiver_key order by initialized_at) order by 1, 3""",
         SEGMENTS,
         [list(receiver_keys) if receiver_keys is not None else None] * 2,
     )

@@ -57,7 +57,8 @@ def read(folder: Path) -> Matches:
 
 
 def named(rows: pl.LazyFrame, projects: pl.DataFrame) -> pl.LazyFrame:
-    """Rows of matches with the words that people use: reason, collectioncode (array), trackercode, year.
+    """
+    Rows of matches with the words that people use: reason, collectioncode (array), trackercode, year.
 
     Filter on keys first where rows are many: names are not in the files. The year is that of the corrected time.
     """
@@ -114,7 +115,8 @@ def match(
 
 
 def bucket_width(snapshot: Snapshot) -> tuple[int, int]:
-    """(receiver keys in a bucket, a power of two; number of buckets).
+    """
+    (receiver keys in a bucket, a power of two; number of buckets).
 
     Ranges, because the files are ordered by receiver: a bucket reads only its own row groups. A power of two, so that a
     network that grows keeps its buckets from push to push.

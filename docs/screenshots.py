@@ -1,0 +1,47 @@
+"""
+Takes the pictures of the UI that the documents show: `uv run python docs/screenshots.py`, beside a running demo.
+
+Belongs here: which pages are shown and how. Does not belong here: starting the demo (`otn-dagster demo`).
+"""
+
+import argparse
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+HERE = Path(__file__).parent / "pictures"
+CHROMIUM = "/usr/bin/chromium"
+PAGES = {
+    "lineage-loading": "/locations/otn_dagster/asset-groups/loading/lineage",
+    "lineage-push": "/locations/otn_dagster/asset-groups/push/lineage",
+    "checks": "/assets/raw_tags?view=checks",
+    "report": "/assets/push_report?partition=SHRK%7C2026-10-15",
+}
+
+
+def take(page: Page, address: str, name: str, path: str) -> None:
+    """One picture, when the page has come to rest."""
+    page.goto(address + path)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(3000)
+    page.screenshot(path=HERE / f"{name}.png")
+
+
+def main() -> None:
+    """Take all of them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--address", default="http://127.0.0.1:3000")
+    arguments = parser.parse_args()
+    HERE.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        page = browser.new_page(viewport={"width": 1600, "height": 950})
+        for name, path in PAGES.items():
+            take(page, arguments.address, name, path)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
