@@ -74,7 +74,7 @@ def test_the_sensor_loads_and_a_push_is_materialized_from_its_asset_page(node: N
         dialog = page.get_by_role("dialog")
         dialog.get_by_text("Select a partition").first.click()
         page.keyboard.type(NEXT_PUSH)
-        page.get_by_text(NEXT_PUSH, exact=True).last.click()
+        page.get_by_text(NEXT_PUSH, exact=True).locator("visible=true").last.click()
         page.keyboard.press("Escape")
         page.screenshot(path=tmp_path / "dialog.png")
         dialog.get_by_role("button", name=re.compile("Launch")).last.click()
