@@ -15,7 +15,17 @@ from tests.node import NEXT_PUSH, Node
 from tests.telemetry.test_loading import deployments, tag_sheet, vue
 
 # What glatos' read_otn_detections needs by name.
-GLATOS = ["catalogNumber", "commonName", "receiver", "station", "tagName", "codeSpace", "dateCollectedUTC", "decimalLongitude", "decimalLatitude"]
+GLATOS = [
+    "catalogNumber",
+    "commonName",
+    "receiver",
+    "station",
+    "tagName",
+    "codeSpace",
+    "dateCollectedUTC",
+    "decimalLongitude",
+    "decimalLatitude",
+]
 TYPES = {"matched": "NSBS", "qualified": "HFX", "unqualified": "HFX", "sentinel": "HFX"}
 
 
