@@ -91,8 +91,8 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
         for check_id, (name, title, hint, blocking, _) in verification.CATALOG.items()
     ],
 )
-def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
-    """Verify each project; a blocking finding fails the step."""
+def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake):
+    """Verify each project; a blocking finding fails the step, so that no later step of the push starts."""
     rows: dict[str, list[dict]] = {check_id: [] for check_id in verification.CATALOG}
     for key, push_date, project in _keys(context):
         with database.connect() as connection:
@@ -101,18 +101,20 @@ def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, l
             rows[verdict.check_id] += [{"project": project, **row} for row in verdict.rows]
         found = {verdict.check_id: len(verdict.rows) for verdict in verdicts}
         context.add_asset_metadata({"findings": sum(found.values()), **found}, partition_key=key)
-    results = []
-    for check_id, (name, title, hint, _, warning) in verification.CATALOG.items():
-        results.append(
-            dg.AssetCheckResult(
-                check_name=f"{check_id}_{name}",
-                passed=not rows[check_id],
-                severity=dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR,
-                description=title,
-                metadata={"hint": hint, "rows": failing_rows(rows[check_id])} if rows[check_id] else {},
-            )
+    stops = []
+    for check_id, (name, title, hint, blocking, warning) in verification.CATALOG.items():
+        yield dg.AssetCheckResult(
+            check_name=f"{check_id}_{name}",
+            passed=not rows[check_id],
+            severity=dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR,
+            description=title,
+            metadata={"hint": hint, "rows": failing_rows(rows[check_id])} if rows[check_id] else {},
         )
-    return dg.MaterializeResult(check_results=results)
+        if blocking and rows[check_id]:
+            stops.append(f"{check_id} ({title}): {rows[check_id][:2]}. {hint}")
+    if stops:
+        raise dg.Failure(f"the push stops: {'; '.join(stops)}", allow_retries=False)
+    yield dg.MaterializeResult()
 
 
 @dg.asset(

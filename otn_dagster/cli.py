@@ -7,6 +7,7 @@ Exit codes: 0 good, 1 something was refused, held or failed, 2 the call itself w
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,13 @@ console = Console()
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome for a machine.")]
 Who = Annotated[str, typer.Option("--by", help="Who decides.")]
 Why = Annotated[str, typer.Option("--why", help="Why.")]
+
+
+@app.callback()
+def main() -> None:
+    """One ocean-data node that anybody can run."""
+    # Every process that follows, wherever it works, means the same data root.
+    os.environ["OTN_DATA"] = str(load_settings().data)
 
 
 @app.command()
@@ -79,6 +87,7 @@ def up(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000
     settings = load_settings()
     with _server(settings):
         with database.connect(settings) as connection:
+            pushes.set_drill_clock(connection, None)  # of a demo that was killed
             pushes.announce(connection, settings)
         with Dagster(port) as dagster:
             dagster.wait_until_ready()

@@ -102,6 +102,9 @@ def write_extracts(
     target = folder / "extracts" / collectioncode
     staging = folder / "extracts" / f".{collectioncode}"
     shutil.rmtree(staging, ignore_errors=True)
+    if extracts.is_empty():
+        shutil.rmtree(target, ignore_errors=True)
+        return {}
     staging.mkdir(parents=True)
     entries: dict[str, dict[str, object]] = {}
     for extract_type, years in _years_by_type(extracts).items():

@@ -1,0 +1,35 @@
+"""The push as Dagster runs it, in this process: what stops it, and that stopping is told."""
+
+from pathlib import Path
+
+import pytest
+
+from otn_dagster import headless
+from tests.node import NEXT_PUSH, Node
+from tests.test_cli import fill
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Dagster home of its own."""
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+
+
+def test_a_blocking_finding_stops_the_push_and_is_told(node: Node):
+    fill(node)
+    assert headless.load(node.settings, settle_seconds=0.1).good
+    with node.connect() as connection:
+        connection.execute("grant insert on hfx.moorings to public")
+    stopped = headless.push(node.settings, NEXT_PUSH)
+    assert not stopped.good and list(stopped.steps) == ["push_1_freeze", "push_2_verify"]
+    assert "S4" in str(stopped.error) and "REVOKE" in str(stopped.error)
+    assert [check["check"] for check in stopped.failed_checks if check["blocking"]] == ["S4_permissions"]
+    with node.connect() as connection:
+        connection.execute("revoke insert on hfx.moorings from public")
+    done = headless.push(node.settings, NEXT_PUSH)
+    assert done.good and done.certificate
+    assert sorted(p.name for p in Path(done.folder, "extracts").iterdir()) == ["HFX"]
