@@ -45,9 +45,3 @@ def cutoff(push_date: str, time_zone: str) -> dt.datetime:
     """The instant at which loading for a push ends: the end of that day in the node's time zone, as UTC."""
     midnight = dt.datetime.combine(dt.date.fromisoformat(push_date) + dt.timedelta(days=1), dt.time())
     return midnight.replace(tzinfo=ZoneInfo(time_zone)).astimezone(dt.UTC)
-
-
-def previous_push(dates: list[str], push_date: str) -> str | None:
-    """The push before this one, or None for the first."""
-    earlier = [date for date in dates if date < push_date]
-    return max(earlier, default=None)

@@ -165,6 +165,18 @@ def unmatch(
             raise typer.Exit(2) from None
 
 
+@app.command("test-tag")
+def declare_test_tag(
+    transmitter: Annotated[str, typer.Argument(help="A transmitter nobody reported, e.g. A69-1601-7.")],
+    by: Who,
+    why: Why,
+) -> None:
+    """Declare that a transmitter is somebody's test tag; its detections stay unqualified, with that reason."""
+    settings = load_settings()
+    with _server(settings), database.connect(settings) as connection:
+        overrides.declare_test_tag(connection, transmitter, by, why)
+
+
 @app.command()
 def unlock(push_date: Annotated[str, typer.Argument(help="The push that will not be run.")], by: Who, why: Why) -> None:
     """Open loading again without running a push."""

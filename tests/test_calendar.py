@@ -54,8 +54,3 @@ def test_an_announced_date_beats_the_rule():
 )
 def test_the_cutoff_is_the_end_of_the_day_where_the_node_is(date: str, zone: str, utc: str):
     assert calendar.cutoff(date, zone) == dt.datetime.fromisoformat(f"{utc}+00:00")
-
-
-def test_previous_push():
-    assert calendar.previous_push(dates(), "2022-10-20") == "2022-06-23"
-    assert calendar.previous_push(dates(), "2022-02-17") is None

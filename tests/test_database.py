@@ -1,8 +1,10 @@
 """Migrations: from nothing, from the version before, repeated and raced."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
 
 from otn_dagster import database
 from otn_dagster.embedded import EmbeddedServer
@@ -68,3 +70,21 @@ def test_positions_become_geometry_with_or_without_postgis(server: EmbeddedServe
         (geometry,) = connection.execute("select the_geom from obis.moorings").fetchone()  # type: ignore[misc]
     # Big-endian EWKB of a point in SRID 4326, as any PostGIS reads it.
     assert bytes(geometry).hex() == "0020000001000010e6" + "c04fc00000000000" + "4046200000000000"
+
+
+def test_with_postgis_positions_are_geometries():
+    """On a server that has PostGIS: set OTN_TEST_POSTGIS_URL to an empty database there."""
+    url = os.environ.get("OTN_TEST_POSTGIS_URL")
+    if not url:
+        pytest.skip("OTN_TEST_POSTGIS_URL names no server with PostGIS")
+    database.migrate(url)
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "insert into obis.moorings (basisofrecord, collectioncode, catalognumber, longitude, latitude, datelastmodified)"
+            " values ('STATION', 'HFX', 'HFX001', -63.5, 44.25, now())"
+        )
+        assert connection.execute("select st_astext(the_geom), st_srid(the_geom) from obis.moorings").fetchone() == (
+            "POINT(-63.5 44.25)",
+            4326,
+        )
+        connection.rollback()

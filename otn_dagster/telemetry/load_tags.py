@@ -8,7 +8,7 @@ import datetime as dt
 import json
 from typing import Any
 
-import polars as pl
+from psycopg import sql
 
 from otn_dagster import pushes
 from otn_dagster.config import Settings
@@ -54,8 +54,6 @@ def load_raw(connection: Connection, settings: Settings, submission: Submission)
 def keep_raw_rows(connection: Connection, submission: Submission, name: str, rows: list[SheetRow]) -> None:
     """Rows of a sheet as they stand, into a raw table of the project."""
     target = table(submission.collectioncode, name)
-    from psycopg import sql
-
     connection.execute(sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key])
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -73,8 +71,6 @@ def load_cache(connection: Connection, settings: Settings, submission: Submissio
 
 def keep_typed_rows(connection: Connection, submission: Submission, name: str, rows: list[dict[str, Any]]) -> None:
     """Typed rows of a sheet into an intermediate table of the project."""
-    from psycopg import sql
-
     target = table(submission.collectioncode, name)
     connection.execute(sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key])
     if not rows:
@@ -237,8 +233,6 @@ def _repeated(row: SheetRow, tag: dict[str, Any], seen: dict[Any, int]) -> Refus
 
 
 def _keys_of(connection: Connection, submission_key: str | None, collectioncode: str) -> set[tuple[str, str | None]]:
-    from psycopg import sql
-
     if submission_key is None:
         return set()
     rows = connection.execute(
@@ -252,8 +246,3 @@ def _keys_of(connection: Connection, submission_key: str | None, collectioncode:
 
 def _now(connection: Connection) -> dt.datetime:
     return pushes.now(connection).replace(tzinfo=None)
-
-
-def as_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Typed rows as a frame, for checks and previews."""
-    return pl.DataFrame(rows, infer_schema_length=None)

@@ -16,11 +16,6 @@ def transmitter_id(code_space: str, id_code: str) -> str:
     return f"{code_space}-{id_code}"
 
 
-def code_space(transmitter: str) -> str | None:
-    """``A69-1602-12345`` → ``A69-1602``; None for ids that do not start with A."""
-    return "-".join(transmitter.split("-")[:2]) if transmitter.startswith("A") else None
-
-
 def animal_catalognumber(
     collectioncode: str, animal_id: str | None, tag_serial_number: str | None, released: dt.datetime
 ) -> str:
@@ -41,8 +36,3 @@ def download_catalognumber(rcvrcatnumber: str, downloaded: dt.datetime) -> str:
 def receiver_serial(receiver: str) -> str:
     """Serial of a receiver as instruments name it: ``VR2W-109924`` → ``109924``, ``VR2AR-X-551234`` → ``551234``."""
     return receiver.rsplit("-", 1)[-1]
-
-
-def receiver_model(receiver: str) -> str:
-    """Model of a receiver as instruments name it: ``VR2W-109924`` → ``VR2W``."""
-    return receiver.rsplit("-", 1)[0] if "-" in receiver else ""
