@@ -1,5 +1,4 @@
-"""
-The loading path: one chain of assets for each kind of file, one partition a submission.
+"""The loading path: one chain of assets for each kind of file, one partition a submission.
 
 No logic lives here: each asset takes a submission, calls one step of ``otn_dagster.telemetry.loading`` and reports.
 """

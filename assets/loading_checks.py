@@ -1,5 +1,4 @@
-"""
-The field's checks P, T, R, D and E as asset checks, made from their registry.
+"""The field's checks P, T, R, D and E as asset checks, made from their registry.
 
 No logic lives here: which checks there are and what they look at is in ``otn_dagster.telemetry.checks``.
 """

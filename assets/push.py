@@ -1,5 +1,4 @@
-"""
-The push: one frozen, reproducible release, step by step, by push date and project.
+"""The push: one frozen, reproducible release, step by step, by push date and project.
 
 No logic lives here: each asset takes the push's folder, calls one function and reports.
 """

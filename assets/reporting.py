@@ -1,5 +1,4 @@
-"""
-How results look in the Dagster UI: rows, columns, previews and pictures as metadata.
+"""How results look in the Dagster UI: rows, columns, previews and pictures as metadata.
 
 Belongs here: turning plain results into Dagster's metadata. Does not belong here: computing them.
 """

@@ -1,5 +1,4 @@
-"""
-The summaries that other servers read: one asset a schema, by push date.
+"""The summaries that other servers read: one asset a schema, by push date.
 
 No logic lives here: rows come from ``otn_dagster.publish``.
 """

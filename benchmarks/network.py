@@ -1,5 +1,4 @@
-"""
-A large simulated network, written as a push snapshot: what ``benchmarks/push.py`` computes on.
+"""A large simulated network, written as a push snapshot: what ``benchmarks/push.py`` computes on.
 
 The shape follows a real network: visits in bursts of a few dozen detections, 60 to 180 seconds apart with losses; unknown
 codes, test tags, isolated false detections, copies from overlapping offloads, reused and ambiguous codes, receivers that

@@ -1,5 +1,4 @@
-"""
-The push core against plain PostgreSQL and against the floor: CPU and memory, in one run, as ratios.
+"""The push core against plain PostgreSQL and against the floor: CPU and memory, in one run, as ratios.
 
     uv run python -m benchmarks.push --rows 10000000
 

@@ -1,5 +1,4 @@
-"""
-Takes the pictures of the UI that the documents show: `uv run python docs/screenshots.py`, beside a running demo.
+"""Takes the pictures of the UI that the documents show: `uv run python docs/screenshots.py`, beside a running demo.
 
 Belongs here: which pages are shown and how. Does not belong here: starting the demo (`otn-dagster demo`).
 """

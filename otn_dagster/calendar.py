@@ -1,5 +1,4 @@
-"""
-When pushes are: the announced dates, the rule that fills the rest, and the instant of a cut-off.
+"""When pushes are: the announced dates, the rule that fills the rest, and the instant of a cut-off.
 
 Belongs here: pure date arithmetic on ``config/pushes.yaml``. Does not belong here: locks (``pushes.py``) or
 schedules (``sensors/push_calendar.py``).
@@ -25,8 +24,7 @@ def rule_date(rule: PushRule, year: int, month: int) -> dt.date:
 
 
 def push_dates(calendar: PushCalendarSettings, today: dt.date) -> list[str]:
-    """
-    All push dates as ISO text, from the rule's first year to the end of next year, oldest first.
+    """All push dates as ISO text, from the rule's first year to the end of next year, oldest first.
 
     An announced date replaces the rule's date of the same year and month.
     """

@@ -1,5 +1,4 @@
-"""
-The command line: ``otn-dagster ...``.
+"""The command line: ``otn-dagster ...``.
 
 Belongs here: words, progress and exit codes. Does not belong here: doing the work.
 

@@ -1,5 +1,4 @@
-"""
-Typed settings of a node, read from ``config/*.yaml`` and the environment.
+"""Typed settings of a node, read from ``config/*.yaml`` and the environment.
 
 Belongs here: what a person who runs a node may set, with its default and its meaning.
 Does not belong here: anything that opens a connection or a file of data.

@@ -1,5 +1,4 @@
-"""
-The node database: where it is, how to connect, and its migrations.
+"""The node database: where it is, how to connect, and its migrations.
 
 Belongs here: connections and schema versions. Does not belong here: what any table means (the packages that own them)
 and the embedded server's life (``embedded.py``).
@@ -56,8 +55,7 @@ def _revision(url: str) -> str | None:
 
 
 def migrate(url: str, revision: str = "head") -> None:
-    """
-    Bring the schema to a revision. Safe to repeat and to race: an advisory lock lets one process at a time in,
+    """Bring the schema to a revision. Safe to repeat and to race: an advisory lock lets one process at a time in,
     each revision runs in one transaction, and a schema that is up to date is left alone.
     """
     # Imported here: every run of Dagster is a process of its own, and most find the schema up to date.

@@ -1,5 +1,4 @@
-"""
-The one Definitions object: everything in ``assets/`` and ``sensors/`` with the resources they take.
+"""The one Definitions object: everything in ``assets/`` and ``sensors/`` with the resources they take.
 
 Belongs here: gathering. Does not belong here: anything else.
 """

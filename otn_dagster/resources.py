@@ -1,5 +1,4 @@
-"""
-What a run may touch: the node database and the lake of push files.
+"""What a run may touch: the node database and the lake of push files.
 
 Belongs here: handing domain objects to assets, and turning domain errors into Dagster failures. Does not belong here:
 any rule or any SQL.
@@ -38,8 +37,7 @@ class NodeDatabase(dg.ConfigurableResource):
 
     @contextmanager
     def loading(self, submission_key: str) -> Iterator[tuple[Connection, Settings, Submission]]:
-        """
-        One step of loading a submission, in one transaction.
+        """One step of loading a submission, in one transaction.
 
         A file that is refused, held or must wait rolls back, is noted as such, and fails the step without a retry.
         """

@@ -1,5 +1,4 @@
-"""
-Dagster's own servers as child processes: the webserver and the daemon, started and stopped together.
+"""Dagster's own servers as child processes: the webserver and the daemon, started and stopped together.
 
 Belongs here: starting, waiting for and stopping ``dagster dev``. Does not belong here: what it runs.
 """

@@ -1,5 +1,4 @@
-"""
-Tables in and out of PostgreSQL in bulk, by COPY, inside the caller's transaction.
+"""Tables in and out of PostgreSQL in bulk, by COPY, inside the caller's transaction.
 
 Belongs here: frames to tables and queries to frames. Does not belong here: what is transferred.
 """

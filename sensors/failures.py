@@ -1,5 +1,4 @@
-"""
-A failed run is told once.
+"""A failed run is told once.
 
 No logic lives here: the notice says what Dagster knows of the run.
 """

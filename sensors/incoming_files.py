@@ -1,5 +1,4 @@
-"""
-A file in ``incoming/<node>/<collection>/<kind>/`` starts its loading chain.
+"""A file in ``incoming/<node>/<collection>/<kind>/`` starts its loading chain.
 
 No logic lives here: what is received and what is ready is decided in ``otn_dagster.telemetry.intake``.
 """

@@ -1,5 +1,4 @@
-"""
-The push calendar: reminders, the start at the cut-off, and each step after the one before.
+"""The push calendar: reminders, the start at the cut-off, and each step after the one before.
 
 No logic lives here: dates are in ``otn_dagster.calendar``, steps in ``assets/push.py``.
 """

@@ -11,7 +11,7 @@ import pytest
 
 from otn_dagster.config import PROJECT_ROOT
 from tests.node import Node
-from tests.telemetry.test_loading import BAD_FILES, deployments, tag_sheet, vue
+from tests.telemetry.test_loading import BAD_FILES, fill, tag_sheet
 
 pytestmark = pytest.mark.end_to_end
 
@@ -32,17 +32,6 @@ def call(*arguments: str) -> tuple[int, dict]:
     return done.returncode, json.loads(done.stdout) if done.stdout.strip().startswith("{") else {
         "output": done.stdout + done.stderr
     }
-
-
-def fill(node: Node) -> None:
-    node.drop_form("HFX")
-    node.drop("OTN/HFX/tags", "t.csv", tag_sheet({}))
-    node.drop(
-        "OTN/HFX/deployments",
-        "d.csv",
-        deployments("HFX,H1,2024-05-01T00:00:00,44.1,-63.1,VR2W,111,y,2024-12-01T00:00:00,"),
-    )
-    node.drop("OTN/HFX/detections", "a.csv", vue(*[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (1, 2, 3)]))
 
 
 def test_load_and_push(node: Node):

@@ -6,7 +6,7 @@ import pytest
 
 from otn_dagster import headless
 from tests.node import NEXT_PUSH, Node
-from tests.test_cli import fill
+from tests.telemetry.test_loading import fill
 
 pytestmark = pytest.mark.end_to_end
 

@@ -1,5 +1,4 @@
-"""
-The simulated network as files, in the formats and with the faults that a node receives.
+"""The simulated network as files, in the formats and with the faults that a node receives.
 
 Belongs here: writing forms, sheets and exports. Does not belong here: what is in the water (``network.py``).
 
@@ -102,8 +101,7 @@ BANNER = ["INSTRUMENT METADATA", "DATA SHEET", "Please fill out as many columns 
 
 
 def write_files(network: Network, incoming: Path, wave: int, faults: bool = True) -> list[Path]:
-    """
-    The files of wave 1 (up to the spring of 2026) or 2 (what came after, with the sheets corrected under their names).
+    """The files of wave 1 (up to the spring of 2026) or 2 (what came after, with the sheets corrected under their names).
 
     Safe to repeat: the same bytes every time.
     """

@@ -1,5 +1,4 @@
-"""
-A simulated network whose truth is known: nodes, projects, stations, receivers with drifting clocks, tagged animals.
+"""A simulated network whose truth is known: nodes, projects, stations, receivers with drifting clocks, tagged animals.
 
 Belongs here: what is where and when, and what each receiver would record. Does not belong here: file formats
 (``files.py``), any rule of the platform: the truth comes from who pinged, not from matching.

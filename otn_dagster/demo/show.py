@@ -1,5 +1,4 @@
-"""
-The demo: a network arrives in two waves, is loaded by the sensors, pushed once for real and once in rehearsal.
+"""The demo: a network arrives in two waves, is loaded by the sensors, pushed once for real and once in rehearsal.
 
 Belongs here: the order of events and what the terminal says. Does not belong here: the network (``network.py``) and
 everything that the platform does with it.

@@ -1,5 +1,4 @@
-"""
-The ``discovery`` summaries: what the network's web pages are built from.
+"""The ``discovery`` summaries: what the network's web pages are built from.
 
 Belongs here: the rows of the tables of schema ``discovery``. Does not belong here: writing them (``writing.py``).
 

@@ -1,5 +1,4 @@
-"""
-The ``erddap`` summaries: the tables that the network's ERDDAP serves.
+"""The ``erddap`` summaries: the tables that the network's ERDDAP serves.
 
 Belongs here: the rows of the tables of schema ``erddap``. Does not belong here: writing them (``writing.py``).
 

@@ -1,5 +1,4 @@
-"""
-The ``geoserver`` summaries: tables behind the network's map layers.
+"""The ``geoserver`` summaries: tables behind the network's map layers.
 
 Belongs here: the rows of the tables of schema ``geoserver``. Does not belong here: writing them (``writing.py``).
 

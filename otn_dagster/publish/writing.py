@@ -1,5 +1,4 @@
-"""
-Summaries into their schemas and into the push's folder.
+"""Summaries into their schemas and into the push's folder.
 
 Belongs here: replacing the tables of one schema. Does not belong here: their rows.
 """
@@ -21,8 +20,7 @@ def write_schema(
     rehearsal: bool,
     folder: Path,
 ) -> bool:
-    """
-    Keep the tables as Parquet in ``summaries/<schema>/`` and, unless it is a rehearsal, replace those of the schema.
+    """Keep the tables as Parquet in ``summaries/<schema>/`` and, unless it is a rehearsal, replace those of the schema.
 
     Returns whether the schema was replaced. All tables of a schema are replaced in the caller's one transaction: readers
     see the old rows until every new one is there. Safe to repeat. An earlier push never replaces a later one's tables.

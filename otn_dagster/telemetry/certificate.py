@@ -1,5 +1,4 @@
-"""
-The push certificate: laws that every push must keep, checked on what was written, with a hash of all that went in and out.
+"""The push certificate: laws that every push must keep, checked on what was written, with a hash of all that went in and out.
 
 Belongs here: the conservation laws and the certificate's file. Does not belong here: making what they judge.
 
@@ -51,8 +50,7 @@ class Certificate:
 
 
 def certify(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder: Path) -> Certificate:
-    """
-    Check every law and write ``certificate.json``; raises BrokenLaw, having written nothing, where one is broken.
+    """Check every law and write ``certificate.json``; raises BrokenLaw, having written nothing, where one is broken.
 
     Safe to repeat: a pure function of the push's files, written aside and renamed.
     """

@@ -1,5 +1,4 @@
-"""
-How a receiver's clock drifted: linear pieces between its initialization and each of its offloads.
+"""How a receiver's clock drifted: linear pieces between its initialization and each of its offloads.
 
 Belongs here: events to clock segments. Does not belong here: applying them to detections (``rules.corrected_time``).
 
@@ -51,8 +50,7 @@ class ClockSegment:
 
 
 def clock_segments(events: Iterable[Event]) -> list[ClockSegment]:
-    """
-    Segments of one receiver, in order, from its events in any order.
+    """Segments of one receiver, in order, from its events in any order.
 
     An anchor is an initialization or an offload that has a PC Time event at the same device time. An initialization
     without one has offset 0 (it sets the clock from the PC); an offload without one is no anchor. Nothing is corrected

@@ -1,5 +1,4 @@
-"""
-What waits for a person: a change that would remove information, a clock whose drift nobody believes.
+"""What waits for a person: a change that would remove information, a clock whose drift nobody believes.
 
 Belongs here: raising a question once, and the answer with who gave it and why. Does not belong here: acting on it (the
 step that raised it runs again and finds the answer).

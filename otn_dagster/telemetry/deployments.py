@@ -1,5 +1,4 @@
-"""
-The deployment metadata sheet: OTN's short form (with or without banner rows) and FACT's dialect of it.
+"""The deployment metadata sheet: OTN's short form (with or without banner rows) and FACT's dialect of it.
 
 Belongs here: a sheet to typed deployment rows and refusals. Does not belong here: writing (``load_deployments.py``) and
 judging rows against each other or the database (``checks/deployments.py``).
@@ -78,8 +77,7 @@ class DeploymentSheet:
 
 
 def read_deployments(path: Path, collectioncode: str, now: dt.datetime) -> DeploymentSheet:
-    """
-    Typed rows named as ``rcvr_locations`` names them, each with ``row_number`` and ``catalognumber``.
+    """Typed rows named as ``rcvr_locations`` names them, each with ``row_number`` and ``catalognumber``.
 
     A line without an instrument but with a transmitter is a sentinel tag on its own: it has no receiver serial.
     Raises BadFile where the file is no deployment sheet or misses a mandatory column.
@@ -160,8 +158,7 @@ def _impossible(row: SheetRow, values: dict[str, Any], now: dt.datetime) -> Refu
 
 
 def recovery_indicator(recovered: str | None, recover_date: dt.datetime | None) -> str | None:
-    """
-    One letter of a RECOVERED cell, which may hold several words (``caught/moved/lost``, ``lost/found``).
+    """One letter of a RECOVERED cell, which may hold several words (``caught/moved/lost``, ``lost/found``).
 
     A recovery date says y whatever the words; then found, then lost beat the rest.
     """

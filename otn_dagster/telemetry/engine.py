@@ -1,5 +1,4 @@
-"""
-Where the rules run: one DuckDB in this process, or another Ibis backend.
+"""Where the rules run: one DuckDB in this process, or another Ibis backend.
 
 Belongs here: connections and the tables that hold frames. Does not belong here: rules.
 """

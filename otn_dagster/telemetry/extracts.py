@@ -1,5 +1,4 @@
-"""
-Detection extracts: what every project is sent, in OTN's 2.0 format as csv in zip and as Parquet.
+"""Detection extracts: what every project is sent, in OTN's 2.0 format as csv in zip and as Parquet.
 
 Belongs here: the columns of the four types, their order, their encodings, and writing them. Does not belong here: which
 extracts are written (``extracts_list.py``), older formats (``legacy_extracts.py``).
@@ -93,8 +92,7 @@ class Context:
 def write_extracts(
     context: Context, extracts: pl.DataFrame, collectioncode: str, folder: Path
 ) -> dict[str, dict[str, object]]:
-    """
-    All listed extracts of one project into ``folder/extracts/<COLLECTION>``; manifest entries by file name.
+    """All listed extracts of one project into ``folder/extracts/<COLLECTION>``; manifest entries by file name.
 
     extracts: the project's rows of the list. Safe to repeat and to kill: the project's folder is written aside and
     renamed whole; its bytes depend on the snapshot alone.

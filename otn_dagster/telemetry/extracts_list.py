@@ -1,5 +1,4 @@
-"""
-Which detection extracts a push must write: only what new, changed or withdrawn matches touch.
+"""Which detection extracts a push must write: only what new, changed or withdrawn matches touch.
 
 Belongs here: the difference between two pushes' matches and the list ``CODE,YEAR,type`` that follows from it. Does not
 belong here: writing extracts (``extracts.py``).
@@ -67,8 +66,7 @@ def changes_between(new: ir.Table, old: ir.Table) -> ir.Table:
 
 
 def write_list(matches: Matches, before: Matches | None, projects: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """
-    Write the changes and the list into a push's folder; returns the list.
+    """Write the changes and the list into a push's folder; returns the list.
 
     projects: of the snapshot. Columns: detection_extract, collectioncode, year, extract_type, added, changed, withdrawn.
     Beside it stand the counts of changes by reason, and every detection that was withdrawn or changed, one by one. Safe to

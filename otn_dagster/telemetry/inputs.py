@@ -1,5 +1,4 @@
-"""
-What the rules read, as queries on the node database: the same for loading (some receivers) and for a snapshot (all).
+"""What the rules read, as queries on the node database: the same for loading (some receivers) and for a snapshot (all).
 
 Belongs here: which rows and columns of the node database feed ``rules.py``. Does not belong here: the rules.
 """

@@ -1,5 +1,4 @@
-"""
-What comes in: files that lie still are received, and submissions whose time has come are started.
+"""What comes in: files that lie still are received, and submissions whose time has come are started.
 
 Belongs here: deciding what to load next, and noting why something was not loaded. Does not belong here: watching (the
 sensor) and loading (``loading.py``).
@@ -29,8 +28,7 @@ class Intake:
 
 
 def look(connection: Connection, settings: Settings, before: Sizes, wait_for_stillness: bool = True) -> Intake:
-    """
-    Receive every file whose size and time are what they were at the last look (``before``).
+    """Receive every file whose size and time are what they were at the last look (``before``).
 
     A file that is still being copied changes between two looks and is left for the next one. Safe to repeat: a file
     that was received is known by its content.
@@ -62,8 +60,7 @@ def _state(path: Path) -> list[int]:
 
 
 def ready(connection: Connection) -> list[tuple[Submission, str]]:
-    """
-    Submissions to start now, in loading order, each with a key that is the same for the same occasion.
+    """Submissions to start now, in loading order, each with a key that is the same for the same occasion.
 
     Received ones, once the project form of their collection is through; waiting ones, once loading is unlocked or
     their project has come; held ones, once a person decided.

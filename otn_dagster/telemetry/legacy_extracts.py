@@ -1,5 +1,4 @@
-"""
-Extracts in the lower-case layouts of before 2025, for tools that still read them (resonATe, glatos' old format).
+"""Extracts in the lower-case layouts of before 2025, for tools that still read them (resonATe, glatos' old format).
 
 Belongs here: renaming and splitting the columns of 2.0 extracts. Does not belong here: their rows (``extracts.py``).
 

@@ -1,5 +1,4 @@
-"""
-A deployment sheet into the node database: ``c_shortform`` → ``stations``, ``rcvr_locations`` → ``moorings``.
+"""A deployment sheet into the node database: ``c_shortform`` → ``stations``, ``rcvr_locations`` → ``moorings``.
 
 Belongs here: writing what ``deployments.py`` read. Does not belong here: judging it (``checks/deployments.py``) and what
 it means for detections that waited (``promotion.py``).
@@ -58,8 +57,7 @@ def load_intermediate(connection: Connection, settings: Settings, submission: Su
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> tuple[Difference, list[str]]:
-    """
-    Stations, receivers, their transmitters and downloads into the upper tables; (difference, receiver serials touched).
+    """Stations, receivers, their transmitters and downloads into the upper tables; (difference, receiver serials touched).
 
     Order as the field promotes them: stations, TRANSMITTER, RECEIVER, DOWNLOAD. Safe to repeat: one transaction, merged
     by natural key. Raises LoadingLocked during a push and HeldForPerson where information would be removed.

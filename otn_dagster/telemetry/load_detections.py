@@ -1,5 +1,4 @@
-"""
-A detections export into the node database: its Parquet file → ``detections_YYYY`` → ``otn_detections_YYYY``.
+"""A detections export into the node database: its Parquet file → ``detections_YYYY`` → ``otn_detections_YYYY``.
 
 Belongs here: accepting rows once, with a key that never changes. Does not belong here: reading the export (``vue.py``),
 assigning receivers (``promotion.py``).
@@ -35,8 +34,7 @@ class Loaded:
 
 
 def load_raw(connection: Connection, settings: Settings, submission: Submission) -> vue.Export:
-    """
-    Read the export and keep its rows as one Parquet file. Safe to repeat: the file is written once, whole.
+    """Read the export and keep its rows as one Parquet file. Safe to repeat: the file is written once, whole.
 
     Raises BadFile where it is no detections export (D1).
     """
@@ -48,8 +46,7 @@ def load_raw(connection: Connection, settings: Settings, submission: Submission)
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> Loaded:
-    """
-    Accept the rows of a submission that are not loaded yet. Safe to repeat: rows are found again by identity.
+    """Accept the rows of a submission that are not loaded yet. Safe to repeat: rows are found again by identity.
 
     Raises LoadingLocked during a push, BadFile where times cannot be (D2), HeldForPerson where a corrected file no longer
     has rows of the one before.

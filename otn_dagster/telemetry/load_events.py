@@ -1,5 +1,4 @@
-"""
-An events export into the node database: ``events`` → ``time_drift_factors``, ``receiver_config``, DOWNLOAD rows.
+"""An events export into the node database: ``events`` → ``time_drift_factors``, ``receiver_config``, DOWNLOAD rows.
 
 Belongs here: accepting events once and deriving what they say about clocks and settings. Does not belong here: reading
 the export (``vue.py``), the arithmetic of drift (``clocks.py``).
@@ -94,8 +93,7 @@ def receivers_of(settings: Settings, submission: Submission) -> list[str]:
 
 
 def load_drift(connection: Connection, settings: Settings, submission: Submission) -> list[Drift]:
-    """
-    Recompute ``time_drift_factors`` of the receivers of a submission from all their events.
+    """Recompute ``time_drift_factors`` of the receivers of a submission from all their events.
 
     A drift beyond the node's limit is not believed: it is written as not accepted and a person is asked. Safe to repeat:
     segments that come out the same are left alone, and so is a person's answer.
@@ -182,8 +180,7 @@ def load_config(connection: Connection, settings: Settings, submission: Submissi
 
 
 def load_downloads(connection: Connection, settings: Settings, submission: Submission) -> int:
-    """
-    Data Upload events as DOWNLOAD rows of the deployment that they end (events-3).
+    """Data Upload events as DOWNLOAD rows of the deployment that they end (events-3).
 
     The deployment is the last of that receiver that began before the upload. Safe to repeat: merged by catalognumber.
     """

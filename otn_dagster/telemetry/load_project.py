@@ -1,5 +1,4 @@
-"""
-A project form into the node database: the project, its people, its species.
+"""A project form into the node database: the project, its people, its species.
 
 Belongs here: writing what ``project_form.py`` read. Does not belong here: judging it (``checks/project.py``).
 """
@@ -30,8 +29,7 @@ def read(settings: Settings, submission: Submission) -> Project:
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> None:
-    """
-    Write a project. Safe to repeat: one transaction, merged by natural key; a second time nothing changes.
+    """Write a project. Safe to repeat: one transaction, merged by natural key; a second time nothing changes.
 
     Raises LoadingLocked during a push, BadFile where the code belongs to another node, HeldForPerson where the form
     says less than the one before.

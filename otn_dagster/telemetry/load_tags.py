@@ -1,5 +1,4 @@
-"""
-A tag sheet into the node database: ``c_tag_meta`` → ``tag_cache`` → ``otn_animals`` and ``otn_transmitters``.
+"""A tag sheet into the node database: ``c_tag_meta`` → ``tag_cache`` → ``otn_animals`` and ``otn_transmitters``.
 
 Belongs here: writing what ``tags.py`` read. Does not belong here: judging it (``checks/tags.py``).
 """
@@ -89,8 +88,7 @@ def keep_typed_rows(connection: Connection, submission: Submission, name: str, r
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> tuple[Difference, Difference]:
-    """
-    Animals and transmitters of a submission into the upper tables: (animals, transmitters).
+    """Animals and transmitters of a submission into the upper tables: (animals, transmitters).
 
     Safe to repeat: one transaction, merged by catalognumber. Raises LoadingLocked during a push and HeldForPerson where
     the corrected sheet would remove information.

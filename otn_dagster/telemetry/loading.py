@@ -1,5 +1,4 @@
-"""
-The loading path, step by step, as the UI shows it: one function a step, one transaction each.
+"""The loading path, step by step, as the UI shows it: one function a step, one transaction each.
 
 Belongs here: the order of steps and what each reports. Does not belong here: how a step works (``load_*.py``).
 

@@ -1,5 +1,4 @@
-"""
-Merging a corrected file into what is loaded: what is new, what changed, and what would be lost.
+"""Merging a corrected file into what is loaded: what is new, what changed, and what would be lost.
 
 Belongs here: comparing rows by natural key and writing the difference. Does not belong here: which rows there are.
 
@@ -42,8 +41,7 @@ def merge(
     absent: Iterable[tuple[Any, ...]] = (),
     removal_accepted: bool = False,
 ) -> Difference:
-    """
-    Insert new rows, update changed ones, remove the absent keys; leaves equal rows untouched.
+    """Insert new rows, update changed ones, remove the absent keys; leaves equal rows untouched.
 
     Where information would be lost and no person accepted that, nothing of it is written and ``removals`` says what it
     is: the caller must roll back. Safe to repeat: the second time all rows are unchanged.

@@ -1,5 +1,4 @@
-"""
-The missing-metadata report (detections-3b): detections that wait for a receiver deployment, receiver by receiver.
+"""The missing-metadata report (detections-3b): detections that wait for a receiver deployment, receiver by receiver.
 
 Belongs here: counting and wording. Does not belong here: assigning receivers (``promotion.py``).
 """

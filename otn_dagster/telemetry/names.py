@@ -1,5 +1,4 @@
-"""
-The natural keys of telemetry: how things are called in every table and file.
+"""The natural keys of telemetry: how things are called in every table and file.
 
 Belongs here: building and splitting names. Source: OTN node manager training and the extracts themselves (the forms
 below rebuild 197 of 226 receivers of the Halifax Line and all 183 animals of its blue sharks).

@@ -1,5 +1,4 @@
-"""
-Corrections by hand that survive every push: unmatched detections and unreported test tags.
+"""Corrections by hand that survive every push: unmatched detections and unreported test tags.
 
 Belongs here: writing them down. Does not belong here: applying them (``rules.matched``, ``rules.transmitter_reasons``).
 

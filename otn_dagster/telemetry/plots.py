@@ -1,5 +1,4 @@
-"""
-Plots where people would rather look than read, as small PNG pictures.
+"""Plots where people would rather look than read, as small PNG pictures.
 
 Belongs here: drawing. Does not belong here: choosing what is drawn for whom (``push_report.py``, ``assets/``).
 """

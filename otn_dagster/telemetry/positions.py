@@ -1,5 +1,4 @@
-"""
-Positions that cannot be where they say: latitude and longitude swapped, or a sign lost.
+"""Positions that cannot be where they say: latitude and longitude swapped, or a sign lost.
 
 Belongs here: the judgement of one position against where a project works. Source: checks T8, R1 and R7.
 """

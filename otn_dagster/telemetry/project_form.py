@@ -1,5 +1,4 @@
-"""
-The project metadata form: text between ``===FORM START===`` and ``===FORM END===``, fields 0 to 8.
+"""The project metadata form: text between ``===FORM START===`` and ``===FORM END===``, fields 0 to 8.
 
 Belongs here: a form to a typed project. Does not belong here: writing (``load_project.py``) and judging
 (``checks/project.py``).

@@ -1,5 +1,4 @@
-"""
-The tables of one project: a schema named after the collection code, every table inheriting from a parent.
+"""The tables of one project: a schema named after the collection code, every table inheriting from a parent.
 
 Belongs here: which tables a project has and when they are made. Does not belong here: what is written to them.
 

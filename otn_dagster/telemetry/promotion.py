@@ -1,5 +1,4 @@
-"""
-Detections to ``otn_detections_YYYY``: corrected in time and assigned to the deployment that heard them.
+"""Detections to ``otn_detections_YYYY``: corrected in time and assigned to the deployment that heard them.
 
 Belongs here: keeping the upper detection tables equal to what the rules say of some receivers. Does not belong here: the
 rules (``rules.py``).
@@ -34,8 +33,7 @@ class Promotion:
 
 
 def promote(connection: Connection, serials: Sequence[str]) -> Promotion:
-    """
-    Bring ``otn_detections_YYYY`` up to date for these receivers, in the caller's transaction.
+    """Bring ``otn_detections_YYYY`` up to date for these receivers, in the caller's transaction.
 
     Safe to repeat: compares first, then writes only what differs. One promotion at a time: detections and deployments of
     the same receivers may arrive together, and the later of the two must see both.

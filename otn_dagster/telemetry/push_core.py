@@ -1,5 +1,4 @@
-"""
-The core of a push: a snapshot through the rules, bucket by bucket of receivers, to matches.
+"""The core of a push: a snapshot through the rules, bucket by bucket of receivers, to matches.
 
 Belongs here: which files are read in which order, what is recomputed and what is carried over from the push before, so
 that memory stays bounded and an incremental push ends with the same bytes as a full one. Does not belong here: the rules
@@ -57,8 +56,7 @@ def read(folder: Path) -> Matches:
 
 
 def named(rows: pl.LazyFrame, projects: pl.DataFrame) -> pl.LazyFrame:
-    """
-    Rows of matches with the words that people use: reason, collectioncode (array), trackercode, year.
+    """Rows of matches with the words that people use: reason, collectioncode (array), trackercode, year.
 
     Filter on keys first where rows are many: names are not in the files. The year is that of the corrected time.
     """
@@ -77,8 +75,7 @@ def match(
     before: tuple[Snapshot, Matches] | None = None,
     threads: int | None = None,
 ) -> Matches:
-    """
-    Every detection of a snapshot with its outcome, into ``folder/matches``.
+    """Every detection of a snapshot with its outcome, into ``folder/matches``.
 
     ``before`` is the snapshot and matches of an earlier push of the same database: then only receivers and transmitters
     that changed are computed, and the rest is carried over; the bytes are the same as without. Safe to repeat and to
@@ -115,8 +112,7 @@ def match(
 
 
 def bucket_width(snapshot: Snapshot) -> tuple[int, int]:
-    """
-    (receiver keys in a bucket, a power of two; number of buckets).
+    """(receiver keys in a bucket, a power of two; number of buckets).
 
     Ranges, because the files are ordered by receiver: a bucket reads only its own row groups. A power of two, so that a
     network that grows keeps its buckets from push to push.

@@ -1,5 +1,4 @@
-"""
-The push report: for each project what is new since the last push, and why.
+"""The push report: for each project what is new since the last push, and why.
 
 Belongs here: a project's report as text and pictures. Does not belong here: finding changes (``extracts_list.py``).
 """

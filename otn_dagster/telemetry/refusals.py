@@ -1,5 +1,4 @@
-"""
-How bad input is named: the file, the row, the column, what was found, what was expected, what to do.
+"""How bad input is named: the file, the row, the column, what was found, what was expected, what to do.
 
 Belongs here: the two shapes in which input is refused. Does not belong here: deciding that it is bad.
 """

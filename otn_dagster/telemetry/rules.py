@@ -1,5 +1,4 @@
-"""
-The rules of a push, written once: each is a function from Ibis tables to an Ibis table, named as the field names it.
+"""The rules of a push, written once: each is a function from Ibis tables to an Ibis table, named as the field names it.
 
 Belongs here: what is computed. Does not belong here: on which engine, over which files, in which order of buckets
 (``push_core.py``). The same expressions run on DuckDB and on Spark.
@@ -52,8 +51,7 @@ def clean(detections: ir.Table) -> ir.Table:
 
 
 def clock_pieces(receivers: ir.Table, segments: ir.Table) -> ir.Table:
-    """
-    Device time of every receiver cut where its clock's drift changes; between segments the clock is believed.
+    """Device time of every receiver cut where its clock's drift changes; between segments the clock is believed.
 
     receivers: receiver_key. segments: receiver_key, start_ms, end_ms, offset_ms (device minus true at start), factor.
     """
@@ -103,8 +101,7 @@ def _device_time(true_ms: ir.Value, piece: ir.Table) -> ir.Value:
 
 
 def deployment_windows(deployments: ir.Table) -> ir.Table:
-    """
-    Disjoint windows of the deployments of each receiver, in true time.
+    """Disjoint windows of the deployments of each receiver, in true time.
 
     A deployment ends at its recovery, and never later than the next deployment of the same serial begins: a receiver
     that was lost and found again and redeployed is where it was deployed last.
@@ -125,8 +122,7 @@ def deployment_windows(deployments: ir.Table) -> ir.Table:
 
 
 def receiver_timeline(pieces: ir.Table, windows: ir.Table) -> ir.Table:
-    """
-    Device time of every receiver cut where its clock or its deployment changes: how to correct, and where it hung.
+    """Device time of every receiver cut where its clock or its deployment changes: how to correct, and where it hung.
 
     pieces: of ``clock_pieces``. windows: of ``deployment_windows`` with project_key and modified_day.
     """
@@ -189,8 +185,7 @@ def receiver_timeline(pieces: ir.Table, windows: ir.Table) -> ir.Table:
 
 
 def assigned(detections: ir.Table, timeline: ir.Table) -> ir.Table:
-    """
-    Detections with their corrected time and the deployment that heard them (null: no receiver metadata).
+    """Detections with their corrected time and the deployment that heard them (null: no receiver metadata).
 
     ``base_day`` is when the detection, its deployment or its clock last changed, in days since 1970.
 
@@ -214,8 +209,7 @@ def assigned(detections: ir.Table, timeline: ir.Table) -> ir.Table:
 
 
 def min_lag(detections: ir.Table) -> ir.Table:
-    """
-    Seconds to the nearest other detection of the same transmitter on the same receiver; null where it is alone.
+    """Seconds to the nearest other detection of the same transmitter on the same receiver; null where it is alone.
 
     Exact duplicates must be gone: a copy has lag 0 and would launder a false detection.
     """
@@ -227,8 +221,7 @@ def min_lag(detections: ir.Table) -> ir.Table:
 
 
 def tag_windows(tags: ir.Table) -> ir.Table:
-    """
-    When each tag may be heard: release to (harvest, or end of life) + N months, both included.
+    """When each tag may be heard: release to (harvest, or end of life) + N months, both included.
 
     tags: transmitter_key, tag_key, animal_key, tracker_key, release_ms, last_ms (null: no end known), modified_day.
     """
@@ -239,8 +232,7 @@ def tag_windows(tags: ir.Table) -> ir.Table:
 def transmitter_timeline(
     transmitters: ir.Table, windows: ir.Table, station_tags: ir.Table, test_tags: ir.Table
 ) -> ir.Table:
-    """
-    All of time of every transmitter cut at every release and end: whose it is in each piece, and if nobody's, why.
+    """All of time of every transmitter cut at every release and end: whose it is in each piece, and if nobody's, why.
 
     transmitters: transmitter_key, transmitter. windows: of ``tag_windows``. station_tags, test_tags: transmitter_key.
     Gives transmitter_key, start_ms, end_ms, outcome, tag_key, tracker_key, tag_modified.
@@ -306,8 +298,7 @@ def transmitter_reasons(
 
 
 def matched(detections: ir.Table, timeline: ir.Table, unmatched_keys: list[int]) -> ir.Table:
-    """
-    Assigned detections with their outcome, and tag_key and tracker_key where it is one animal's.
+    """Assigned detections with their outcome, and tag_key and tracker_key where it is one animal's.
 
     timeline: of ``transmitter_timeline``, covering every transmitter. unmatched_keys: det_keys that a person unmatched.
     """

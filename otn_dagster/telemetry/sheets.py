@@ -1,5 +1,4 @@
-"""
-Reading tables that people make: xlsx, xls and csv, with banner rows, strange headers and strange cells.
+"""Reading tables that people make: xlsx, xls and csv, with banner rows, strange headers and strange cells.
 
 Belongs here: files to rows of cells with line numbers, and cells to typed values. Does not belong here: what a column
 means (``tags.py``, ``deployments.py``).
@@ -49,8 +48,7 @@ def normalise_header(header: object) -> str:
 
 
 def read_sheet(path: Path, expected: Iterable[str], aliases: dict[str, str] | None = None) -> Sheet:
-    """
-    The table of a workbook or csv whose header row holds most of the expected (normalised) names.
+    """The table of a workbook or csv whose header row holds most of the expected (normalised) names.
 
     Raises BadFile where there is none, the file is no table, or it would unpack to more than this machine should read.
     """

@@ -1,5 +1,4 @@
-"""
-The push snapshot: everything loaded by the cut-off, frozen to Parquet in one folder that never changes again.
+"""The push snapshot: everything loaded by the cut-off, frozen to Parquet in one folder that never changes again.
 
 Belongs here: freezing, the manifest with its hashes, finding the push before. Does not belong here: what is computed
 from a snapshot (``push_core.py`` and after).
@@ -89,8 +88,7 @@ def previous(settings: Settings, push_date: str) -> str | None:
 
 
 def freeze(connection: Connection, settings: Settings, push_date: str) -> Snapshot:
-    """
-    Freeze what is loaded. Safe to repeat and to kill: written aside and renamed whole.
+    """Freeze what is loaded. Safe to repeat and to kill: written aside and renamed whole.
 
     A real snapshot, once made, is returned as it is. A rehearsal's is made anew each time and is replaced by the real one.
     """

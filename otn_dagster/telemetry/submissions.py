@@ -1,5 +1,4 @@
-"""
-Submissions: one received file each, kept unchanged, with what became of its rows.
+"""Submissions: one received file each, kept unchanged, with what became of its rows.
 
 Belongs here: receiving a file, its place on disk, its state and counts. Does not belong here: what is in it.
 
@@ -69,8 +68,7 @@ class Counts:
 
 
 def incoming_files(settings: Settings) -> list[tuple[str, str, str, Path]]:
-    """
-    (node, collection, kind, path) of every regular file in ``incoming/<node>/<collection>/<kind>/``, in loading order.
+    """(node, collection, kind, path) of every regular file in ``incoming/<node>/<collection>/<kind>/``, in loading order.
 
     Links are not followed and hidden files are not looked at; a folder at the wrong place is reported by ``misplaced``.
     """
@@ -112,8 +110,7 @@ def misplaced(settings: Settings) -> list[str]:
 def receive(
     connection: Connection, settings: Settings, node: str, collectioncode: str, kind: str, path: Path
 ) -> tuple[Submission, bool]:
-    """
-    Keep a file and write down that it came; (submission, whether it is new).
+    """Keep a file and write down that it came; (submission, whether it is new).
 
     Safe to repeat and to race: the copy is made aside and renamed, and the row is unique on content and place.
     """

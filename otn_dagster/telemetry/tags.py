@@ -1,5 +1,4 @@
-"""
-The tag metadata sheet: OTN template v4.1 (xlsx, xls, csv, with or without banner rows) and FACT's dialect of it.
+"""The tag metadata sheet: OTN template v4.1 (xlsx, xls, csv, with or without banner rows) and FACT's dialect of it.
 
 Belongs here: a sheet to typed tag rows and refusals. Does not belong here: writing (``load_tags.py``) and judging rows
 against each other or the database (``checks/tags.py``).
@@ -108,8 +107,7 @@ class TagSheet:
 
 
 def read_tags(path: Path, collectioncode: str, now: dt.datetime) -> TagSheet:
-    """
-    Typed rows of a tag sheet, each with ``row_number``, ``transmitter`` and ``catalognumber``.
+    """Typed rows of a tag sheet, each with ``row_number``, ``transmitter`` and ``catalognumber``.
 
     ``now`` is UTC without zone. Raises BadFile where the file is no tag sheet or misses a mandatory column.
     """

@@ -1,5 +1,4 @@
-"""
-Verification of a push: the live schema of each project, and the snapshot's data across all nodes.
+"""Verification of a push: the live schema of each project, and the snapshot's data across all nodes.
 
 Belongs here: the analysts' checks before matching (structure, types, inheritance, permissions; double reporting, codes,
 the same tag on two projects). Does not belong here: checks of one submission (``checks/``).

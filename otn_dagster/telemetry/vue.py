@@ -1,5 +1,4 @@
-"""
-VUE's csv exports of detections and of receiver events.
+"""VUE's csv exports of detections and of receiver events.
 
 Belongs here: an export to typed rows with line numbers, kept as one Parquet file. Does not belong here: duplicates
 against what is loaded (``load_detections.py``), clocks (``clocks.py``).
@@ -54,8 +53,7 @@ class Export:
 
 
 def read_detections(path: Path) -> Export:
-    """
-    Rows: row_number, datetime (UTC, as recorded), receiver, transmitter, sensor_value, sensor_unit, names.
+    """Rows: row_number, datetime (UTC, as recorded), receiver, transmitter, sensor_value, sensor_unit, names.
 
     Raises BadFile where the file is no VUE detection export.
     """

@@ -50,9 +50,8 @@ def states(node: Node) -> dict[str, tuple[str, str | None]]:
     }
 
 
-@pytest.fixture
-def shark(node: Node) -> Node:
-    """A project with one receiver, one tag and three detections."""
+def fill(node: Node) -> None:
+    """A project with one receiver, one tag and three detections, dropped and not yet loaded."""
     node.drop_form("HFX")
     node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
     node.drop(
@@ -61,6 +60,12 @@ def shark(node: Node) -> Node:
         deployments("HFX,H1,2024-05-01T00:00:00,44.1,-63.1,VR2W,111,y,2024-12-01T00:00:00,"),
     )
     node.drop("OTN/HFX/detections", "a.csv", vue(*[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (1, 2, 3)]))
+
+
+@pytest.fixture
+def shark(node: Node) -> Node:
+    """That project, loaded."""
+    fill(node)
     assert set(node.load().values()) == {"loaded"}
     return node
 

@@ -1,5 +1,4 @@
-"""
-What a check is, how it is registered, and how it is run.
+"""What a check is, how it is registered, and how it is run.
 
 Belongs here: the shape of checks and their results. Does not belong here: any single check.
 """
