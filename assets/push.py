@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from assets.reporting import OWNERS, failing_rows, markdown_table
-from otn_dagster import pushes
+from otn_dagster import figures, pushes
 from otn_dagster.partitions import push_dates, push_of_push_project, push_projects
 from otn_dagster.resources import Lake, NodeDatabase
 from otn_dagster.telemetry import (
@@ -131,7 +131,7 @@ def matches(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResu
         metadata={
             "dagster/row_count": sum(found.counts.values()),
             **found.counts,
-            "plot": dg.MetadataValue.md(plots.markdown(picture, "outcomes")),
+            "plot": dg.MetadataValue.md(figures.markdown(picture, "outcomes")),
             "folder": dg.MetadataValue.path(str(found.folder)),
         }
     )
@@ -236,7 +236,7 @@ def push_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
         }
         for name, picture in (("abacus", made.abacus), ("map", made.map)):
             if picture:
-                metadata[name] = dg.MetadataValue.md(plots.markdown(picture, name))
+                metadata[name] = dg.MetadataValue.md(figures.markdown(picture, name))
         context.add_asset_metadata(metadata, partition_key=key)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from otn_dagster.telemetry import plots
+from otn_dagster import figures
 from otn_dagster.telemetry.checks.registry import MAX_ROWS_SHOWN, CheckResult
 from otn_dagster.telemetry.loading import StepReport
 
@@ -27,7 +27,7 @@ def metadata_of(report: StepReport) -> dict[str, Any]:
     if report.preview:
         metadata["preview"] = markdown_table(report.preview)
     if report.picture:
-        metadata["plot"] = dg.MetadataValue.md(plots.markdown(report.picture, "plot"))
+        metadata["plot"] = dg.MetadataValue.md(figures.markdown(report.picture, "plot"))
     return metadata
 
 

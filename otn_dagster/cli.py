@@ -15,13 +15,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from otn_dagster import database, pushes
+from otn_dagster import cli_streams, database, pushes
 from otn_dagster.config import Settings, load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.telemetry import decisions, overrides
 
 app = typer.Typer(help="One ocean-data node that anybody can run.", no_args_is_help=True, add_completion=False)
 console = Console()
+app.add_typer(cli_streams.app, name="streams")
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome for a machine.")]
 Who = Annotated[str, typer.Option("--by", help="Who decides.")]
 Why = Annotated[str, typer.Option("--why", help="Why.")]

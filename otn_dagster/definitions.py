@@ -8,13 +8,16 @@ import dagster as dg
 import assets.loading
 import assets.loading_checks
 import assets.push
+import assets.streams
+import assets.streams_described
 import assets.summaries
 import sensors.failures
 import sensors.incoming_files
 import sensors.push_calendar
-from otn_dagster.resources import Lake, NodeDatabase
+import sensors.streams
+from otn_dagster.resources import Lake, NodeDatabase, Streams
 
-ASSET_MODULES = [assets.loading, assets.push, assets.summaries]
+ASSET_MODULES = [assets.loading, assets.push, assets.summaries, assets.streams, assets.streams_described]
 
 
 def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Definitions:
@@ -22,14 +25,22 @@ def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=assets.loading_checks.loading_checks,
-        jobs=[*sensors.incoming_files.jobs, *sensors.push_calendar.jobs],
+        jobs=[*sensors.incoming_files.jobs, *sensors.push_calendar.jobs, *sensors.streams.jobs],
         sensors=[
             sensors.incoming_files.incoming_files,
             sensors.push_calendar.next_push_step,
             sensors.failures.failed_run,
+            sensors.streams.stream_answers,
         ],
-        schedules=[sensors.push_calendar.push_at_cutoff, sensors.push_calendar.push_reminder],
-        resources={"database": NodeDatabase(), "lake": Lake(), **(resource_overrides or {})},
+        schedules=[
+            sensors.push_calendar.push_at_cutoff,
+            sensors.push_calendar.push_reminder,
+            sensors.streams.streams_daily,
+            sensors.streams.gaps_daily,
+            sensors.streams.streams_described_daily,
+            sensors.streams.old_versions_weekly,
+        ],
+        resources={"database": NodeDatabase(), "lake": Lake(), "streams": Streams(), **(resource_overrides or {})},
         executor=dg.in_process_executor,
     )
 

@@ -160,6 +160,20 @@ def _outcome_of(connection: database.Connection, key: str, failed_checks: list[d
     return FileOutcome(key, row[0], row[1], counts, [dict(zip(names, r, strict=True)) for r in refused], failed_checks)
 
 
+def run_job(name: str, partition_key: str | None = None, run_config: dict[str, Any] | None = None) -> None:
+    """Run one job here, recorded where the UI shows it; raises RuntimeError with what failed."""
+    with dagster_instance() as instance:
+        job = _repository().get_job(name)
+        result = job.execute_in_process(
+            instance=instance,
+            partition_key=partition_key,
+            raise_on_error=False,
+            run_config={**QUIET, **(run_config or {})},
+        )
+    if not result.success:
+        raise RuntimeError(f"{name}: {_first_error(result)}")
+
+
 def push(
     settings: Settings,
     push_date: str,

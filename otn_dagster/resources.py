@@ -1,4 +1,4 @@
-"""What a run may touch: the node database and the lake of push files.
+"""What a run may touch: the node database, the lake of push files, the streams and their stores.
 
 Belongs here: handing domain objects to assets, and turning domain errors into Dagster failures. Does not belong here:
 any rule or any SQL.
@@ -14,6 +14,11 @@ from otn_dagster import database
 from otn_dagster.config import Settings, load_settings
 from otn_dagster.database import Connection
 from otn_dagster.pushes import LoadingLocked
+from otn_dagster.streams import configuration
+from otn_dagster.streams.harvest import Harvester
+from otn_dagster.streams.location import Location
+from otn_dagster.streams.spread import spread_of
+from otn_dagster.streams.store import StreamStore
 from otn_dagster.telemetry import extracts, intake, push_core, submissions
 from otn_dagster.telemetry import snapshot as snapshots
 from otn_dagster.telemetry.decisions import HeldForPerson
@@ -78,3 +83,28 @@ class Lake(dg.ConfigurableResource):
     def context(self, push_date: str) -> extracts.Context:
         """What extracts, reports and summaries of a push are made from."""
         return extracts.Context.of(self.snapshot(push_date), self.matches(push_date))
+
+
+class Streams(dg.ConfigurableResource):
+    """Ocean streams: their configuration, sources and stores."""
+
+    def harvester(self) -> Harvester:
+        """What asks, looks and ingests."""
+        return Harvester(load_settings(), configuration.load_streams(), spread_for=spread_of)
+
+    def store(self, key: str) -> StreamStore:
+        """The store of a stream."""
+        return StreamStore(configuration.store_location(load_settings(), configuration.load_streams(), key))
+
+    def flags(self, key: str) -> StreamStore:
+        """The store of its QARTOD flags."""
+        return StreamStore(configuration.qc_location(load_settings(), configuration.load_streams(), key))
+
+    def view(self, key: str) -> Location:
+        """Where its plain zarr view is."""
+        return configuration.published_location(load_settings(), configuration.load_streams(), key)
+
+    @property
+    def described(self) -> Path:
+        """Where tables about streams are."""
+        return configuration.described_folder(load_settings())

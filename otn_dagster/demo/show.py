@@ -1,4 +1,4 @@
-"""The demo: a network arrives in two waves, is loaded by the sensors, pushed once for real and once in rehearsal.
+"""The demo: streams are harvested, then a network arrives in two waves, is loaded, pushed once for real, once in rehearsal.
 
 Belongs here: the order of events and what the terminal says. Does not belong here: the network (``network.py``) and
 everything that the platform does with it.
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from otn_dagster import calendar, database, headless, pushes
 from otn_dagster.config import Settings
+from otn_dagster.demo import streams as ocean_streams
 from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import Network, make_network
 from otn_dagster.servers import Dagster
@@ -42,9 +43,10 @@ def run_demo(settings: Settings, console: Console, port: int, seed: int, stay_op
         f"[bold]otn_dagster demo[/]: {len(network.projects)} projects on 3 nodes, {len(network.heard):,} detections"
     )
     good = True
-    with Dagster(port, log) as dagster:
+    with ocean_streams.ooinet(today) as story, Dagster(port, log) as dagster:
         console.print(f"starting Dagster at {dagster.url} (its log: {log})")
         dagster.wait_until_ready()
+        ocean_streams.run(settings, console, story)
         try:
             if not already:
                 _load_by_sensors(settings, console, network, 1)
@@ -56,6 +58,8 @@ def run_demo(settings: Settings, console: Console, port: int, seed: int, stay_op
                 pushes.set_drill_clock(connection, None)
         _load_by_sensors(settings, console, network, 2)
         good &= _push(settings, console, following)
+        with console.status("detections meet the ocean"):
+            headless.run_job("join_ocean", last)
         _say_what_was_made(settings, console, last, following)
         if stay_open:
             console.print(f"\nThe UI is open at [bold]{dagster.url}[/]; stop with Ctrl-C.")

@@ -138,14 +138,19 @@ def array_of(group: zarr.Group, name: str) -> Any:
 
 def seek(group: zarr.Group, moment: int) -> int:
     """The first row at or after a moment (microseconds since 1900), reading at most one chunk of the time axis."""
-    starts = group.attrs.get(CHUNK_STARTS, [])
-    assert isinstance(starts, list)
-    chunk = int(np.searchsorted(np.asarray(starts, np.int64), moment, side="left")) - 1
-    if chunk < 0:
-        return 0
-    low = chunk * TIME_CHUNK_ROWS
-    times = np.asarray(array_of(group, TIME)[low : low + TIME_CHUNK_ROWS])
-    return low + int(np.searchsorted(times, moment, side="left"))
+    return int(seek_many(group, np.asarray([moment], np.int64))[0])
+
+
+def seek_many(group: zarr.Group, moments: np.ndarray) -> np.ndarray:
+    """The same for many moments, reading each chunk of the time axis at most once."""
+    starts = np.asarray(group.attrs.get(CHUNK_STARTS, []), np.int64)
+    chunks = np.searchsorted(starts, moments, side="left") - 1
+    out = np.zeros(len(moments), np.int64)
+    for chunk in np.unique(chunks[chunks >= 0]):
+        low, mine = int(chunk) * TIME_CHUNK_ROWS, chunks == chunk
+        times = np.asarray(array_of(group, TIME)[low : low + TIME_CHUNK_ROWS])
+        out[mine] = low + np.searchsorted(times, moments[mine], side="left")
+    return out
 
 
 def plan_merge(base: zarr.Group | None, rows: Rows, window: Window) -> Merge:

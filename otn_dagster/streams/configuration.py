@@ -96,6 +96,7 @@ class Stream(_Strict):
     most_windows_asked_again: int = Field(default=3, ge=0)
     padded: dict[str, int] = {}
     tolerances: Tolerances = Tolerances()
+    sampling_seconds: float | None = Field(default=None, gt=0)
     qc: dict[str, dict[str, dict[str, Any]]] = {}
     ocean_variables: list[str] = []
     spread: Literal["none", "dask"] = "none"

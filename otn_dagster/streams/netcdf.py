@@ -110,7 +110,7 @@ def _header(path: Path, file: Any, padded: dict[str, int]) -> AnswerFile:
 def _variable(name: str, dataset: Any, dims: tuple[str, ...], padded: dict[str, int]) -> Variable | None:
     attributes = _attributes(dataset)
     attributes.pop("coordinates", None)
-    shape = tuple(int(padded.get(dim, size)) for dim, size in zip(dims, dataset.shape[1:], strict=True))
+    shape = tuple(padded[d] if d in padded else int(size) for d, size in zip(dims, dataset.shape[1:], strict=True))
     dtype = dataset.dtype
     if dtype.kind in "OSU":
         # Identifiers are as long as all the rest together; the commit keeps what they stand for.

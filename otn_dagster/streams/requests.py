@@ -285,6 +285,14 @@ def note_conflicts(connection: Connection, part: Part, conflicts: list[dict[str,
         )
 
 
+def note_rollback(connection: Connection, stream: str, snapshot: str, tag: str, by: str, why: str) -> None:
+    """Keep who went back to which version of a stream, and why."""
+    connection.execute(
+        "insert into platform.stream_rollbacks (stream, snapshot, left_under_tag, rolled_back_by, why) values (%s, %s, %s, %s, %s)",
+        [stream, snapshot, tag, by, why],
+    )
+
+
 def history(connection: Connection, request_no: int) -> list[tuple[dt.datetime, str, str]]:
     """(when, state, what) of a request, in order."""
     rows = connection.execute(

@@ -3,36 +3,14 @@
 Belongs here: drawing. Does not belong here: choosing what is drawn for whom (``push_report.py``, ``assets/``).
 """
 
-import base64
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from otn_dagster.figures import BLUE, GREY, ORANGE, figure, png
+
 MANY_ANIMALS = 60
-BLUE, GREY, ORANGE = "#1f6f9c", "#9aa5ad", "#d9822b"
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    # Imported here, and without pyplot: half a second that only the steps with a picture pay.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def markdown(png: bytes, title: str) -> str:
-    """A picture as Dagster's metadata shows it."""
-    return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def abacus(detections: pl.DataFrame, title: str) -> bytes:
@@ -42,7 +20,7 @@ def abacus(detections: pl.DataFrame, title: str) -> bytes:
         days.group_by("catalogNumber").len().sort("len", descending=True).head(MANY_ANIMALS)["catalogNumber"].sort()
     )
     days = days.filter(pl.col("catalogNumber").is_in(animals.to_list()))
-    figure, axes = _figure(8, max(1.5, 0.18 * len(animals) + 1))
+    made, axes = figure(8, max(1.5, 0.18 * len(animals) + 1))
     row = {animal: index for index, animal in enumerate(animals)}
     for index, (array,) in enumerate(days.select("detectedBy").unique().sort("detectedBy").iter_rows()):
         part = days.filter(pl.col("detectedBy") == array)
@@ -59,12 +37,12 @@ def abacus(detections: pl.DataFrame, title: str) -> bytes:
     if days.height:
         axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title="heard by", title_fontsize=6)
     axes.grid(axis="x", alpha=0.3)
-    return _png(figure)
+    return png(made)
 
 
 def receiver_map(stations: pl.DataFrame, title: str) -> bytes:
     """Stations by position, size by detections, hollow where silent: frame with longitude, latitude, detections."""
-    figure, axes = _figure(6, 5)
+    made, axes = figure(6, 5)
     silent, heard = stations.filter(pl.col("detections") == 0), stations.filter(pl.col("detections") > 0)
     axes.scatter(
         silent["longitude"].to_list(),
@@ -89,12 +67,12 @@ def receiver_map(stations: pl.DataFrame, title: str) -> bytes:
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
-    return _png(figure)
+    return png(made)
 
 
 def bars(counts: Mapping[str, int], title: str) -> bytes:
     """Counts as horizontal bars, the first at the top."""
-    figure, axes = _figure(6, max(1.2, 0.3 * len(counts) + 0.6))
+    made, axes = figure(6, max(1.2, 0.3 * len(counts) + 0.6))
     names = list(counts)[::-1]
     drawn = axes.barh(names, [counts[name] for name in names], color=BLUE)
     axes.bar_label(drawn, fmt="{:,.0f}", fontsize=7, padding=3)
@@ -102,12 +80,12 @@ def bars(counts: Mapping[str, int], title: str) -> bytes:
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.15)
-    return _png(figure)
+    return png(made)
 
 
 def clock_drift(segments: list[Any], title: str) -> bytes:
     """Offset of clocks over time: a line a segment, refused ones in orange. Items have receiver, segment, accepted."""
-    figure, axes = _figure(6, 3)
+    made, axes = figure(6, 3)
     for drift in segments:
         piece = drift.segment
         color = BLUE if drift.accepted else ORANGE
@@ -116,4 +94,4 @@ def clock_drift(segments: list[Any], title: str) -> bytes:
     axes.set_ylabel("device minus true time (s)", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
-    return _png(figure)
+    return png(made)

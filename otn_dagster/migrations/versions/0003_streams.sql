@@ -63,6 +63,16 @@ create table platform.stream_request_history (
 );
 create index stream_request_history_by_request on platform.stream_request_history (request_no, history_no);
 
+create table platform.stream_rollbacks (
+    rollback_no bigint generated always as identity primary key,
+    stream text not null,
+    snapshot text not null,
+    left_under_tag text not null,
+    rolled_back_by text not null,
+    why text not null,
+    at timestamptz not null default clock_timestamp()
+);
+
 create table platform.stream_schema_acceptances (
     stream text not null,
     change_key text not null,

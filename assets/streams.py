@@ -1,0 +1,253 @@
+"""Ocean streams: asked for, ingested, published, flagged, compared with their source; by stream.
+
+No logic lives here: each asset takes the streams, calls one function and reports.
+"""
+
+import datetime as dt
+from typing import Any
+
+import dagster as dg
+
+from assets.reporting import OWNERS, failing_rows, markdown_table
+from otn_dagster import figures
+from otn_dagster.partitions import streams as stream_keys
+from otn_dagster.resources import Streams
+from otn_dagster.streams import (
+    configuration,
+    gaps,
+    harvest,
+    overview,
+    pictures,
+    published,
+    qartod_tables,
+    qc,
+    requests,
+    tables,
+)
+from otn_dagster.streams.gates import Gate
+from otn_dagster.streams.sources.base import NothingThere, SourceUnavailable
+
+PER_STREAM: dict[str, Any] = {"group_name": "streams", "owners": OWNERS, "partitions_def": stream_keys}
+GATES = {
+    "equal_lengths": "All arrays have the same number of rows",
+    "time_increases": "Time is finite, sorted and unique",
+    "announced_rows": "As many rows as the source announced",
+    "rows_before": "No fewer rows than before",
+    "deployments": "Every deployment that the source knows is there",
+    "rows_of_deployments": "Each deployment has as many rows as before",
+    "span": "Nothing is missing at either end",
+}
+
+
+class Ask(dg.Config):
+    """How a stream is asked for."""
+
+    refresh: bool = False
+    force: bool = False
+
+
+@dg.asset(
+    **PER_STREAM,
+    kinds={"postgres"},
+    description="Asks a stream's source for what is new, or with `refresh` for everything, and returns at once. Whatever was under "
+    "way is given up with `force`. A sensor looks for the answer and starts the ingestion.",
+)
+def stream_request(context: dg.AssetExecutionContext, config: Ask, streams: Streams) -> dg.MaterializeResult:
+    """One request record; at most one of a stream is active."""
+    harvester, key = streams.harvester(), context.partition_key
+    try:
+        asked = harvester.ask(
+            key, "refresh" if config.refresh else "append", config.force, by=f"run {context.run_id[:8]}"
+        )
+    except (SourceUnavailable, NothingThere, KeyError) as error:
+        raise dg.Failure(f"{key}: {error}") from error
+    return dg.MaterializeResult(metadata={"what": asked.what, **_requests(harvester, key)})
+
+
+def _requests(harvester: harvest.Harvester, key: str) -> dict[str, Any]:
+    with harvester.connect() as connection:
+        newest = requests.newest(connection, key, 10)
+        history = requests.history(connection, newest[0].request_no) if newest else []
+    if not newest:
+        return {}
+    steps = [{"at": at, "state": state, "what": what} for at, state, what in history]
+    return {
+        "requests": markdown_table([harvest.explain(request) for request in newest]),
+        "history of the newest": markdown_table(steps),
+    }
+
+
+@dg.asset(
+    **PER_STREAM,
+    deps=[stream_request],
+    kinds={"icechunk", "zarr"},
+    output_required=False,
+    description="The record of a stream: an Icechunk repository, one commit for each accepted window, a refresh in one step.",
+    check_specs=[dg.AssetCheckSpec(name, asset="stream_store", description=text) for name, text in GATES.items()],
+)
+def stream_store(context: dg.AssetExecutionContext, streams: Streams):
+    """Ingest whatever is complete; without anything complete, say how the store stands."""
+    harvester, key = streams.harvester(), context.partition_key
+    with harvester.connect() as connection:
+        active = requests.active(connection, key)
+    progress = None
+    if active:
+        progress = harvester.ingest(active[0].request_no)
+        context.log.info(progress.what)
+        for gate in progress.gates:
+            yield _check(gate, key)
+        if progress.request.held or progress.request.state == "failed":
+            raise dg.Failure(f"{key}: {progress.what}", metadata=_requests(harvester, key), allow_retries=False)
+    stands = overview.overview(streams.store(key))
+    if stands is None:
+        context.log.info("there are no data yet; the sensor goes on when the source's answer is complete")
+        return
+    group = streams.store(key).read(stands.commit.snapshot)
+    columns = [dg.TableColumn(name, dtype, description=units or None) for name, dtype, units in stands.variables]
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(stands.commit.snapshot),
+        metadata={
+            "dagster/row_count": stands.rows,
+            "dagster/column_schema": dg.TableSchema(columns),
+            "availability": dg.MetadataValue.md(figures.markdown(pictures.availability(group, key), "availability")),
+            **stands.figures(),
+            **_requests(harvester, key),
+            "store": streams.store(key).location.url,
+        },
+    )
+
+
+def _check(gate: Gate, key: str) -> dg.AssetCheckResult:
+    outcome = {True: "passed", False: "failed", None: "not evaluated"}[gate.passed]
+    return dg.AssetCheckResult(
+        check_name=gate.name,
+        asset_key="stream_store",
+        passed=bool(gate.passed),
+        severity=dg.AssetCheckSeverity.ERROR if gate.passed is False else dg.AssetCheckSeverity.WARN,
+        description=f"{GATES[gate.name]}: {outcome}",
+        metadata={"outcome": outcome, "found": gate.found, "expected": gate.expected, "stream": key},
+    )
+
+
+@dg.asset(
+    **PER_STREAM,
+    deps=[stream_store],
+    kinds={"zarr"},
+    description="The same as plain zarr, for readers that have only xarray: one URL, no mixture of versions, its commit shown.",
+)
+def stream_zarr(context: dg.AssetExecutionContext, streams: Streams) -> dg.MaterializeResult:
+    """Publish the newest version, where the stream's configuration says so."""
+    harvester, key = streams.harvester(), context.partition_key
+    view, store = streams.view(key), streams.store(key)
+    if not harvester.streams.stream(key).publish:
+        return dg.MaterializeResult(metadata={"how": "switched off in the stream's configuration"})
+    grace = dt.timedelta(days=harvester.streams.retention.grace_days)
+    waits = ""
+    try:
+        now = published.publish(store, view, grace)
+    except published.TooSoon as error:
+        now, waits = published.published(view), str(error)
+    assert now is not None
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(now.commit),
+        metadata={
+            "dagster/row_count": now.rows,
+            "url": view.url,
+            "commit": now.commit,
+            "published": now.at,
+            "how": now.how,
+            "chunks copied": now.copied,
+            "waits": waits or "no",
+            "read it": dg.MetadataValue.md(f"```python\nimport xarray as xr\nds = xr.open_zarr({view.url!r})\n```"),
+        },
+    )
+
+
+@dg.asset(
+    **PER_STREAM,
+    deps=[stream_store],
+    kinds={"icechunk", "qartod"},
+    description="QARTOD flags of the configured variables, beside the stream; the same however the stream was cut.",
+)
+def stream_qc(context: dg.AssetExecutionContext, streams: Streams) -> dg.MaterializeResult:
+    """Flag what changed, with the halo that each test needs."""
+    harvester, key = streams.harvester(), context.partition_key
+    stream, store, flags = harvester.streams.stream(key), streams.store(key), streams.flags(key)
+    found = qc.flag(store, flags, qartod_tables.limits_for(harvester.streams, stream), stream.sampling_seconds)
+    if found is None:
+        return dg.MaterializeResult(metadata={"flags": "no limits are configured for variables of this stream"})
+    counts = [
+        {"variable": name, **{pictures.FLAG_NAMES[int(flag)]: count for flag, count in by_flag.items()}}
+        for name, by_flag in found.counts.items()
+    ]
+    data, flagged = store.read(found.of_commit), flags.read()
+    plots = {
+        name: dg.MetadataValue.md(figures.markdown(pictures.last_days(data, flagged, name), name))
+        for name in found.counts
+    }
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": found.rows,
+            "rows computed": found.computed,
+            "of commit": found.of_commit,
+            "flags": markdown_table(counts),
+            **plots,
+        }
+    )
+
+
+@dg.asset(
+    **PER_STREAM,
+    deps=[stream_store],
+    kinds={"parquet"},
+    description="What is missing: the source's own counts by time bin, and its deployments, against what is stored. Windows that lack "
+    "rows are asked for again, within limits.",
+    check_specs=[
+        dg.AssetCheckSpec("nothing_missing", asset="stream_gaps", description="The store has what its source counts")
+    ],
+)
+def stream_gaps(context: dg.AssetExecutionContext, streams: Streams):
+    """Compare, write the table, ask again."""
+    harvester, key = streams.harvester(), context.partition_key
+    stream, store, source = harvester.streams.stream(key), streams.store(key), harvester.source(key)
+    if not store.exists():
+        raise dg.Failure(f"{key} has no data yet; materialize stream_request", allow_retries=False)
+    group = store.read()
+    try:
+        found = gaps.find(
+            group, source.bins(stream), source.deployments(stream), stream.tolerances.least_share_of_announced
+        )
+        asked = gaps.ask_again(harvester, stream, found)
+    except SourceUnavailable as error:
+        raise dg.Failure(f"{key}: {error}") from error
+    path = tables.write_table(found.table, streams.described / "gaps" / f"{key}.parquet")
+    lacking = found.table.filter(found.table["missing"] > 0).head(50).to_dicts()
+    yield dg.AssetCheckResult(
+        check_name="nothing_missing",
+        passed=not found.windows,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"missing rows": found.missing, "rows": failing_rows(lacking)}
+        if lacking
+        else {"missing rows": found.missing},
+    )
+    picture = pictures.availability(group, f"{key}: stored, and missing in red", found.table)
+    yield dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": found.table.height,
+            "missing rows": found.missing,
+            "windows that lack rows": len(found.windows),
+            "asked again": asked.what if asked else "nothing",
+            "table": dg.MetadataValue.path(str(path)),
+            "availability": dg.MetadataValue.md(figures.markdown(picture, "gaps")),
+        }
+    )
+
+
+def machine_tags(key: str, refresh: bool = False) -> dict[str, str]:
+    """Run tags of a stream: its name, and the size of machine that it needs, for run launchers."""
+    shared = configuration.load_streams()
+    stream = shared.stream(key)
+    return {
+        "otn/stream": key,
+        **configuration.machine_tags(shared, stream.machine_of_refresh if refresh else stream.machine),
+    }

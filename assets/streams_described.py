@@ -1,0 +1,219 @@
+"""What is known about all streams: news, annotations, metadata, the catalog; and how old versions go.
+
+No logic lives here: each asset takes the streams, calls one function and reports.
+"""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.reporting import OWNERS, failing_rows, markdown_table
+from otn_dagster.partitions import push_dates
+from otn_dagster.partitions import streams as stream_keys
+from otn_dagster.publish import ocean
+from otn_dagster.resources import Lake, NodeDatabase, Streams
+from otn_dagster.streams import annotations as annotation_table
+from otn_dagster.streams import catalog, inventory, news, published, retention, tables
+from otn_dagster.streams.sources.base import SourceUnavailable
+from otn_dagster.streams.sources.ooinet import OOINet
+
+COMMON: dict[str, Any] = {"group_name": "streams", "owners": OWNERS}
+
+
+@dg.asset(
+    **COMMON,
+    kinds={"postgres"},
+    description="One cheap call to the source of each enabled stream; those that have something new are asked for.",
+    check_specs=[
+        dg.AssetCheckSpec("sources_answer", asset="stream_news", description="Every source answered"),
+        dg.AssetCheckSpec(
+            "streams_are_not_silent", asset="stream_news", description="From every stream something came lately"
+        ),
+    ],
+)
+def stream_news(context: dg.AssetExecutionContext, streams: Streams):
+    """Look at all streams; one that fails never stops the rest."""
+    found = news.look(streams.harvester())
+    context.instance.add_dynamic_partitions(stream_keys.name or "", [one.stream for one in found])
+    problems = [{"stream": one.stream, "problem": one.problem} for one in found if one.problem]
+    silent = [
+        {"stream": one.stream, "last": one.upstream_end, "hours": one.hours_silent} for one in found if one.silent
+    ]
+    for name, rows in (("sources_answer", problems), ("streams_are_not_silent", silent)):
+        yield dg.AssetCheckResult(
+            check_name=name,
+            passed=not rows,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"rows": failing_rows(rows)} if rows else {},
+        )
+    listing = [vars(one) for one in found]
+    yield dg.MaterializeResult(
+        metadata={"streams": len(found), **({"news": markdown_table(listing)} if listing else {})}
+    )
+
+
+@dg.asset(
+    **COMMON,
+    kinds={"postgres", "parquet"},
+    description="What operators say about instruments, with every earlier version. An instrument that fails keeps what it had.",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "every_instrument_answered", asset="annotations", description="Annotations of every instrument could be had"
+        )
+    ],
+)
+def annotations(streams: Streams):
+    """Bring the table of annotations up to date."""
+    harvester = streams.harvester()
+    ooinet = OOINet(harvester.streams.ooinet_url)
+    refdes = [s.instrument for s in harvester.streams.streams.values() if s.enabled and s.source.kind == "ooinet"]
+    with harvester.connect() as connection:
+        found = annotation_table.harvest(connection, refdes, ooinet.annotations, dt.datetime.now(dt.UTC))
+        table = annotation_table.table(connection)
+    path = tables.write_table(table, streams.described / "annotations.parquet")
+    failed = [{"refdes": one, "reason": reason} for one, reason in found.failed.items()]
+    yield dg.AssetCheckResult(
+        check_name="every_instrument_answered",
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rows": failing_rows(failed)} if failed else {},
+    )
+    yield dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": found.current, "new": found.new, "changed": found.changed, "gone": found.gone,
+            "table": dg.MetadataValue.path(str(path)),
+        }
+    )  # fmt: skip
+
+
+@dg.asset(
+    **COMMON,
+    kinds={"parquet"},
+    description="OOINet's inventory, streams and parameters, and OOI's global ranges, as Parquet tables.",
+)
+def stream_metadata(streams: Streams) -> dg.MaterializeResult:
+    """Replace each table whole; nothing is replaced by nothing."""
+    shared = streams.harvester().streams
+    ooinet, folder = OOINet(shared.ooinet_url), streams.described / "metadata"
+    try:
+        m2m = inventory.m2m_inventory(ooinet.inventory())
+        rows, parameters = inventory.streams_and_parameters(m2m, ooinet.stream_row)
+    except (SourceUnavailable, inventory.EmptyInventory) as error:
+        raise dg.Failure(str(error)) from error
+    written = {"m2m_inventory": m2m, "ooi_streams": rows, "ooi_parameters": parameters}
+    if shared.qartod_tables:
+        written["global_ranges"] = inventory.global_ranges(
+            sorted(Path(shared.qartod_tables).glob("**/*global_range*.csv"))
+        )
+    for name, table in written.items():
+        tables.write_table(table, folder / f"{name}.parquet")
+    return dg.MaterializeResult(
+        metadata={"folder": dg.MetadataValue.path(str(folder)), **{name: t.height for name, t in written.items()}}
+    )
+
+
+@dg.asset(
+    **COMMON,
+    deps=["stream_store", "stream_zarr"],
+    kinds={"stac", "intake"},
+    description="What there is to read: STAC, an intake catalog, an index and statistics of all stores.",
+)
+def stream_catalog(streams: Streams) -> dg.MaterializeResult:
+    """Describe the newest version of every store."""
+    harvester, folder, entries = streams.harvester(), streams.described / "catalog", []
+    for key, stream in sorted(harvester.streams.streams.items()):
+        view = streams.view(key)
+        one = catalog.entry(
+            key,
+            streams.store(key),
+            view.url if stream.publish else None,
+            published.published(view) if stream.publish else None,
+        )
+        entries += [one] if one else []
+    for path, document in catalog.stac(entries).items():
+        tables.write_document(document, folder / path)
+    tables.write_document(catalog.intake(entries), folder / "catalog.yaml")
+    tables.write_document(catalog.index(entries), folder / "index.json")
+    found = catalog.stats(entries, dt.datetime.now(dt.UTC))
+    tables.write_document(found, folder / "stats.json")
+    listing = [
+        {
+            "stream": key,
+            "rows": s["rows"],
+            "MB": round(s["bytes"] / 1e6, 1),
+            "from": s["start"][:19],
+            "to": s["end"][:19],
+        }
+        for key, s in found["streams"].items()
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(entries), "rows of all": found["rows"], "bytes of all": found["bytes"],
+            "folder": dg.MetadataValue.path(str(folder)), **({"streams": markdown_table(listing)} if listing else {}),
+        }
+    )  # fmt: skip
+
+
+@dg.asset(
+    **COMMON,
+    deps=["stream_store"],
+    kinds={"icechunk"},
+    description="Expires versions that nobody saw for as long as they are kept, deletes what only they needed, and old answers.",
+)
+def stream_retention(streams: Streams) -> dg.MaterializeResult:
+    """Collect in every store and view."""
+    harvester, rows = streams.harvester(), []
+    keep, grace = (
+        dt.timedelta(days=days)
+        for days in (harvester.streams.retention.versions_days, harvester.streams.retention.grace_days)
+    )
+    for key, stream in sorted(harvester.streams.streams.items()):
+        for store in (streams.store(key), streams.flags(key)):
+            if store.exists():
+                found = retention.collect(store, keep, grace)
+                rows.append(
+                    {
+                        "store": store.location.url,
+                        "expired": found.expired,
+                        "objects": found.objects,
+                        "bytes": found.bytes,
+                    }
+                )
+        if stream.publish:
+            published.forget_left(streams.view(key), grace)
+    answers = harvester.forget_old_answers()
+    return dg.MaterializeResult(
+        metadata={"answers removed": answers, **({"stores": markdown_table(rows)} if rows else {})}
+    )
+
+
+@dg.asset(
+    group_name="push",
+    owners=OWNERS,
+    partitions_def=push_dates,
+    deps=["push_certificate", dg.AssetDep("stream_store", partition_mapping=dg.AllPartitionMapping())],
+    kinds={"parquet"},
+    description="Each matched detection with the nearest values in time of the streams near its receiver, pinned to the versions of "
+    "the stores that they came from.",
+)
+def detections_with_ocean(
+    context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake, streams: Streams
+) -> dg.MaterializeResult:
+    """Join; a push that was joined before uses the same versions again."""
+    shared = streams.harvester().streams
+    stores = {key: (stream, streams.store(key)) for key, stream in shared.streams.items()}
+    date = context.partition_key
+    joined = ocean.join(
+        lake.context(date), stores, lake.folder(date), date, shared.ocean_distance_km, shared.ocean_hours
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": joined.rows,
+            "matched detections": joined.detections,
+            "of them with a value": joined.with_ocean,
+            "versions": dg.MetadataValue.json(joined.pins),
+            "file": dg.MetadataValue.path(str(joined.path)),
+        }
+    )

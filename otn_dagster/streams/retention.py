@@ -1,0 +1,44 @@
+"""How old versions of a store go: expiry, then garbage collection.
+
+Belongs here: which versions may go. Does not belong here: removing answers (``harvest.py``) and old chunks of published
+views (``published.py``).
+
+What anybody saw as the newest version within the time that versions are kept stays, however long ago it was written; what a
+tag names stays for ever. Objects that nothing refers to are deleted when they are older than the grace, so that a writer
+who is at work keeps what it has not committed yet.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from otn_dagster.streams.lock import locked
+from otn_dagster.streams.store import StreamStore
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What went."""
+
+    expired: int
+    objects: int
+    bytes: int
+
+
+def collect(store: StreamStore, keep: dt.timedelta, grace: dt.timedelta, now: dt.datetime | None = None) -> Collected:
+    """Expire versions that nobody saw for as long as ``keep``, and delete what only they needed.
+
+    Safe to repeat and to kill: what was deleted was unreachable, what was not is found again.
+    """
+    now = now or dt.datetime.now(dt.UTC)
+    history = store.history()
+    oldest_seen = next((commit for commit in history if commit.at <= now - keep), None)
+    with locked(store.location.lock_file()):
+        expired = store.repository.expire_snapshots(older_than=oldest_seen.at) if oldest_seen else set()
+        summary = store.repository.garbage_collect(now - grace)
+    objects = (
+        summary.chunks_deleted
+        + summary.manifests_deleted
+        + summary.snapshots_deleted
+        + summary.transaction_logs_deleted
+    )
+    return Collected(len(expired), objects, summary.bytes_deleted)

@@ -1,0 +1,143 @@
+"""Streams are asked for daily, and ingested when their source's answer is complete.
+
+No logic lives here: what is new is decided in ``otn_dagster.streams.news``, what is complete in ``harvest``.
+"""
+
+import time
+
+import dagster as dg
+
+from assets.streams import machine_tags
+from otn_dagster import partitions
+from otn_dagster.resources import Streams
+from otn_dagster.streams import requests
+from otn_dagster.streams.requests import Request
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+SECONDS_A_TICK = 40  # a sensor's evaluation may take sixty
+INGESTED = dg.AssetSelection.assets("stream_store", "stream_zarr", "stream_qc")
+DESCRIBED = dg.AssetSelection.assets("annotations", "stream_metadata", "stream_catalog")
+
+ask_stream = dg.define_asset_job(
+    "ask_stream",
+    dg.AssetSelection.assets("stream_request"),
+    partitions_def=partitions.streams,
+    description="Asks for one stream.",
+)
+ingest_stream = dg.define_asset_job(
+    "ingest_stream",
+    INGESTED | dg.AssetSelection.checks_for_assets("stream_store"),
+    partitions_def=partitions.streams,
+    description="Ingests what is complete of one stream, publishes and flags it.",
+)
+find_gaps = dg.define_asset_job(
+    "find_gaps",
+    dg.AssetSelection.assets("stream_gaps"),
+    partitions_def=partitions.streams,
+    description="Compares one stream with its source.",
+)
+look_for_news = dg.define_asset_job(
+    "look_for_news", dg.AssetSelection.assets("stream_news"), description="Asks for what is new."
+)
+describe_streams = dg.define_asset_job("describe_streams", DESCRIBED, description="Annotations, metadata and catalog.")
+collect_old_versions = dg.define_asset_job(
+    "collect_old_versions", dg.AssetSelection.assets("stream_retention"), description="Expiry."
+)
+join_ocean = dg.define_asset_job(
+    "join_ocean",
+    dg.AssetSelection.assets("detections_with_ocean"),
+    partitions_def=partitions.push_dates,
+    description="Joins a push's detections with streams.",
+)
+jobs = [join_ocean, ask_stream, ingest_stream, find_gaps, look_for_news, describe_streams, collect_old_versions]
+
+
+@dg.sensor(
+    job=ingest_stream,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks at every request whose time has come; starts the ingestion of those that are complete.",
+)
+def stream_answers(context: dg.SensorEvaluationContext, streams: Streams) -> dg.SensorResult:
+    """No worker waits for a source: this looks, with growing pauses."""
+    harvester, ready, end = streams.harvester(), [], time.monotonic() + SECONDS_A_TICK
+    with harvester.connect() as connection:
+        active = requests.active(connection)
+    for request in active:
+        if time.monotonic() > end or request.stream not in harvester.streams.streams:
+            continue
+        request = harvester.look(request.request_no)
+        if request.state in ("ready", "ingested", "checked") and not request.held:
+            ready.append(request)
+    enabled = [key for key, stream in sorted(harvester.streams.streams.items()) if stream.enabled]
+    known = set(context.instance.get_dynamic_partitions("streams"))
+    missing = sorted(({*enabled, *(request.stream for request in ready)}) - known)
+    return dg.SensorResult(
+        run_requests=[_run(request) for request in ready if not _is_running(context, request)],
+        dynamic_partitions_requests=[partitions.streams.build_add_request(missing)] if missing else [],
+        skip_reason=None if ready else dg.SkipReason(f"{len(active)} request(s) under way, none complete"),
+    )
+
+
+def _run(request: Request) -> dg.RunRequest:
+    """One run for each attempt: a run that was killed is started again under another key."""
+    tags = {**machine_tags(request.stream, request.mode == "refresh"), "otn/request": str(request.request_no)}
+    key = f"request {request.request_no} {request.changed_at:%Y%m%dT%H%M%S%f} {request.state} {request.ingest_attempts}"
+    return dg.RunRequest(run_key=key, partition_key=request.stream, tags=tags)
+
+
+def _is_running(context: dg.SensorEvaluationContext, request: Request) -> bool:
+    mine = dg.RunsFilter(tags={"otn/request": str(request.request_no)}, statuses=UNFINISHED)
+    return bool(context.instance.get_runs(mine, limit=1))
+
+
+@dg.schedule(
+    job=look_for_news,
+    cron_schedule="0 6 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Once a day: which streams have something new.",
+)
+def streams_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run for all streams."""
+    return dg.RunRequest()
+
+
+@dg.schedule(
+    job=find_gaps,
+    cron_schedule="0 9 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Once a day: what is missing, by stream.",
+)
+def gaps_daily(context: dg.ScheduleEvaluationContext, streams: Streams) -> list[dg.RunRequest] | dg.SkipReason:
+    """One run for each stream that has data."""
+    known = context.instance.get_dynamic_partitions("streams")
+    with_data = [key for key in known if streams.store(key).exists()]
+    return [dg.RunRequest(partition_key=key, tags=machine_tags(key)) for key in with_data] or dg.SkipReason(
+        "no stream has data"
+    )
+
+
+streams_described_daily = dg.ScheduleDefinition(
+    name="streams_described_daily",
+    job=describe_streams,
+    cron_schedule="0 11 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Once a day: annotations, metadata, catalog.",
+)
+old_versions_weekly = dg.ScheduleDefinition(
+    name="old_versions_weekly",
+    job=collect_old_versions,
+    cron_schedule="0 3 * * 0",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Once a week: versions that nobody needs any more.",
+)
