@@ -4,6 +4,7 @@ No logic lives here: each asset takes the streams, calls one function and report
 """
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -90,14 +91,15 @@ def stream_store(context: dg.AssetExecutionContext, streams: Streams):
     harvester, key = streams.harvester(), context.partition_key
     with harvester.connect() as connection:
         active = requests.active(connection, key)
-    progress = None
+    found: list[Gate] = []
     if active:
         progress = harvester.ingest(active[0].request_no)
         context.log.info(progress.what)
-        for gate in progress.gates:
-            yield _check(gate, key)
+        found = progress.gates
         if progress.request.held or progress.request.state == "failed":
+            yield from _checks(found, key)
             raise dg.Failure(f"{key}: {progress.what}", metadata=_requests(harvester, key), allow_retries=False)
+    yield from _checks(found, key)
     stands = overview.overview(streams.store(key))
     if stands is None:
         context.log.info("there are no data yet; the sensor goes on when the source's answer is complete")
@@ -115,6 +117,13 @@ def stream_store(context: dg.AssetExecutionContext, streams: Streams):
             "store": streams.store(key).location.url,
         },
     )
+
+
+def _checks(found: list[Gate], key: str) -> Iterator[dg.AssetCheckResult]:
+    """Every gate of the store; those that nothing came through this time are shown as not evaluated."""
+    evaluated = {gate.name: gate for gate in found}
+    for name in GATES:
+        yield _check(evaluated.get(name) or Gate(name, None, "nothing new came", "what comes is compared"), key)
 
 
 def _check(gate: Gate, key: str) -> dg.AssetCheckResult:

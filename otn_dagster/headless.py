@@ -174,6 +174,14 @@ def run_job(name: str, partition_key: str | None = None, run_config: dict[str, A
         raise RuntimeError(f"{name}: {_first_error(result)}")
 
 
+def runs_under_way() -> tuple[int, list[str]]:
+    """(how many runs of the instance have not ended, jobs of those that failed)."""
+    with dagster_instance() as instance:
+        runs = instance.get_runs(limit=1000)
+    unfinished = [run for run in runs if not run.is_finished]
+    return len(unfinished), [run.job_name for run in runs if run.status == dg.DagsterRunStatus.FAILURE]
+
+
 def push(
     settings: Settings,
     push_date: str,

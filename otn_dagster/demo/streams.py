@@ -110,10 +110,17 @@ def _wait(settings: Settings, console: Console, what: str) -> None:
                 raise RuntimeError(
                     f"{row[1]} request(s) failed or wait for a person; see `otn-dagster streams requests`"
                 )
-            if not row[0]:
+            if not row[0] and _no_run_is_under_way():
                 return
             time.sleep(1)
     raise TimeoutError(f"{what}: not done in time; see {settings.data / 'dagster.log'}")
+
+
+def _no_run_is_under_way() -> bool:
+    unfinished, failed = headless.runs_under_way()
+    if failed:
+        raise RuntimeError(f"runs of {sorted(set(failed))} failed; the UI shows why")
+    return not unfinished
 
 
 def _say(settings: Settings, console: Console) -> None:

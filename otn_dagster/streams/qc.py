@@ -34,7 +34,7 @@ class Flagged:
     of_commit: str
     rows: int
     computed: int
-    counts: dict[str, dict[int, int]]
+    counts: dict[str, dict[str, int]]
 
 
 class _Flags:
@@ -190,9 +190,9 @@ def _changed_since(store: StreamStore, commit: str) -> Window | None:
 
 def _counts(
     group: zarr.Group, limits: dict[str, Limits], rows: _Flags, merge: arrays.Merge
-) -> dict[str, dict[int, int]]:
+) -> dict[str, dict[str, int]]:
     """How many rows have each aggregate flag, among those that were computed."""
-    out: dict[str, dict[int, int]] = {}
+    out: dict[str, dict[str, int]] = {}
     for name in limits:
         counted: Counter[int] = Counter()
         array: Any = arrays.array_of(group, f"{name}_qartod_aggregate")
@@ -201,5 +201,5 @@ def _counts(
                 np.asarray(array[start : min(start + SLICE_ROWS, merge.first + rows.count)]), return_counts=True
             )
             counted.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-        out[name] = {int(k): int(v) for k, v in sorted(counted.items())}
+        out[name] = {str(flag): int(rows_) for flag, rows_ in sorted(counted.items())}
     return out
