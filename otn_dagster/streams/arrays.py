@@ -17,6 +17,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from otn_dagster.streams import timeaxis
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.layout import TIME, Layout, Variable, widest
 from otn_dagster.streams.plan import Rows, Window, rows_equal
 
@@ -79,7 +80,7 @@ def chunk_rows(variable: Variable) -> int:
 TIME_VARIABLE = Variable(TIME, "<i8", attributes=_TIME_ATTRIBUTES)
 
 
-def create_array(group: zarr.Group, variable: Variable, rows: int) -> zarr.Array:
+def create_array(group: Group, variable: Variable, rows: int) -> zarr.Array:
     """An array of this many rows, empty."""
     shuffle = "noshuffle" if variable.itemsize == 1 else "bitshuffle"
     return group.create_array(
@@ -95,7 +96,7 @@ def create_array(group: zarr.Group, variable: Variable, rows: int) -> zarr.Array
     )
 
 
-def layout_of(group: zarr.Group) -> Layout:
+def layout_of(group: Group) -> Layout:
     """What a store holds."""
     variables, coordinates = {}, {}
     for name, array in sorted(group.arrays()):
@@ -107,7 +108,7 @@ def layout_of(group: zarr.Group) -> Layout:
     return Layout(variables, coordinates, dict(group.attrs))
 
 
-def create_coordinates(group: zarr.Group, layout: Layout) -> None:
+def create_coordinates(group: Group, layout: Layout) -> None:
     """The coordinates of dimensions other than time, which never change while a store lives."""
     for name, values in layout.coordinates.items():
         if name not in group:
@@ -119,29 +120,29 @@ def create_coordinates(group: zarr.Group, layout: Layout) -> None:
             array[:] = np.asarray(values)
 
 
-def names_along_time(group: zarr.Group) -> list[str]:
+def names_along_time(group: Group) -> list[str]:
     """Names of all arrays whose first dimension is time."""
     return [
         name for name in sorted(group.array_keys()) if array_of(group, name).metadata.dimension_names[:1] == (TIME,)
     ]
 
 
-def rows_of(group: zarr.Group | None) -> int:
+def rows_of(group: Group | None) -> int:
     """How many rows a store has."""
     return 0 if group is None or TIME not in group else int(array_of(group, TIME).shape[0])
 
 
-def array_of(group: zarr.Group, name: str) -> Any:
+def array_of(group: Group, name: str) -> Any:
     """An array of a group."""
     return group[name]
 
 
-def seek(group: zarr.Group, moment: int) -> int:
+def seek(group: Group, moment: int) -> int:
     """The first row at or after a moment (microseconds since 1900), reading at most one chunk of the time axis."""
     return int(seek_many(group, np.asarray([moment], np.int64))[0])
 
 
-def seek_many(group: zarr.Group, moments: np.ndarray) -> np.ndarray:
+def seek_many(group: Group, moments: np.ndarray) -> np.ndarray:
     """The same for many moments, reading each chunk of the time axis at most once."""
     starts = np.asarray(group.attrs.get(CHUNK_STARTS, []), np.int64)
     chunks = np.searchsorted(starts, moments, side="left") - 1
@@ -153,7 +154,7 @@ def seek_many(group: zarr.Group, moments: np.ndarray) -> np.ndarray:
     return out
 
 
-def plan_merge(base: zarr.Group | None, rows: Rows, window: Window) -> Merge:
+def plan_merge(base: Group | None, rows: Rows, window: Window) -> Merge:
     """Where the rows of a window go, and how many of them are there already."""
     total = rows_of(base)
     if base is None or not total:
@@ -166,7 +167,7 @@ def plan_merge(base: zarr.Group | None, rows: Rows, window: Window) -> Merge:
     return Merge(total, first, last, rows.count, _same_rows(base, rows, first, min(last - first, rows.count)))
 
 
-def _same_rows(base: zarr.Group, rows: Rows, first: int, most: int) -> int:
+def _same_rows(base: Group, rows: Rows, first: int, most: int) -> int:
     """How many leading rows of a window are equal, in time and every variable, to those that are stored."""
     same = _equal_prefix(
         most, TIME_CHUNK_ROWS, lambda a, b: (array_of(base, TIME)[first + a : first + b], rows.times(a, b))
@@ -192,7 +193,7 @@ def _equal_prefix(most: int, step: int, pair: Callable[[int, int], tuple[Any, An
     return most
 
 
-def prepare(target: zarr.Group, base: zarr.Group | None, rows: Rows, merge: Merge) -> dict[str, int]:
+def prepare(target: Group, base: Group | None, rows: Rows, merge: Merge) -> dict[str, int]:
     """Make every array that is missing or too narrow, give all of them their length; the first row to write of each."""
     first_rows: dict[str, int] = {}
     for name, variable in rows.layout.variables.items():
@@ -220,7 +221,7 @@ def prepare(target: zarr.Group, base: zarr.Group | None, rows: Rows, merge: Merg
     return first_rows
 
 
-def layout_of_array(group: zarr.Group, name: str) -> Variable:
+def layout_of_array(group: Group, name: str) -> Variable:
     """One stored variable."""
     array = array_of(group, name)
     dims = tuple(str(d) for d in array.metadata.dimension_names or ())  # type: ignore[union-attr]
@@ -231,16 +232,17 @@ Block = tuple[str, int, int]
 
 
 def blocks(layout: Layout, first_rows: dict[str, int], merge: Merge) -> Iterable[Block]:
-    """Every (variable, start, stop) to write, aligned to chunks: no two of them touch the same chunk."""
+    """Every (variable, start, stop) to write; no two of them touch the same chunk."""
     for name, variable in layout.variables.items():
-        chunk = chunk_rows(variable)
-        stop = merge.rows if first_rows[name] == 0 else merge.end_changed
-        step = _block_rows(variable)
-        for start in range(first_rows[name] // chunk * chunk, stop, step):
-            yield name, start, min(start + step, merge.rows)
+        chunk, step = chunk_rows(variable), _block_rows(variable)
+        start, stop = first_rows[name], merge.rows if first_rows[name] == 0 else merge.end_changed
+        while start < stop:
+            following = min(start // chunk * chunk + step, merge.rows)
+            yield name, start, following
+            start = following
 
 
-def write_block(target: zarr.Group, base: zarr.Group | None, rows: Rows, merge: Merge, block: Block) -> None:
+def write_block(target: Group, base: Group | None, rows: Rows, merge: Merge, block: Block) -> None:
     """Write one block of one variable. Safe to repeat: it writes the same values to the same place of a session."""
     name, start, stop = block
     variable = rows.layout.variables[name]
@@ -266,9 +268,7 @@ def write_block(target: zarr.Group, base: zarr.Group | None, rows: Rows, merge: 
     array[start:stop] = out
 
 
-def write_times(
-    target: zarr.Group, base: zarr.Group | None, rows: Rows, merge: Merge
-) -> tuple[list[str], dict[str, Any]]:
+def write_times(target: Group, base: Group | None, rows: Rows, merge: Merge) -> tuple[list[str], dict[str, Any]]:
     """Write the time axis; (what is wrong with its order, attributes of the whole that say what it spans)."""
     array = array_of(target, TIME)
     stored_starts = [] if base is None else list(base.attrs.get(CHUNK_STARTS, []))  # type: ignore[arg-type]

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import zarr
 
 from otn_dagster.streams import arrays
 from otn_dagster.streams.arrays import Merge
 from otn_dagster.streams.configuration import Tolerances
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.plan import Plan
 
 OPEN_BY_PERSON = ("announced_rows", "rows_before", "deployments", "rows_of_deployments", "span")
@@ -48,7 +48,7 @@ class GateFailed(RuntimeError):
 
 
 def check(
-    target: zarr.Group,
+    target: Group,
     plan: Plan,
     merge: Merge,
     time_problems: list[str],

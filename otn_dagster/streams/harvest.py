@@ -131,7 +131,7 @@ class Harvester:
     ) -> list[tuple[Window, int | None]]:
         if mode == APPEND:
             assert newest is not None
-            span = window or (min(newest, upstream.end - 1), upstream.end)
+            span = window or (min(newest + 1, upstream.end - 1), upstream.end)
             return [(span, announced(source.bins(stream), span))]
         start, end = upstream.begin, upstream.end
         if custom := stream.harvest_options.custom_range:

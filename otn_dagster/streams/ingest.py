@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import icechunk
-import zarr
 
 from otn_dagster.streams import arrays, describe, gates, netcdf, timeaxis
 from otn_dagster.streams.configuration import Stream
 from otn_dagster.streams.gates import Gate, GateFailed
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.layout import BadLayout, Layout, SchemaChange, changes, union
 from otn_dagster.streams.netcdf import AnswerFile, BadFile
 from otn_dagster.streams.plan import Plan, Window, make_plan
@@ -132,7 +132,7 @@ def _ingest(
     files = [netcdf.read_header(path, answer.stream.padded) for path in paths]
     begun = _begun(store, answer)
     fresh = answer.mode == REFRESH and not begun
-    target = zarr.open_group(session.store, mode="a")
+    target = Group.open(session.store, "a")
     base_snapshot = None if fresh or not arrays.rows_of(target) else session.snapshot_id
     base = store.read(base_snapshot) if base_snapshot else None
     layout = _layout(answer, base, files, accepted)
@@ -160,7 +160,7 @@ def _ingest(
 
 
 def _write(
-    session: icechunk.Session, store: StreamStore, base_snapshot: str | None, base: zarr.Group | None, target: zarr.Group,
+    session: icechunk.Session, store: StreamStore, base_snapshot: str | None, base: Group | None, target: Group,
     plan: Plan, merge: arrays.Merge, blocks: list[arrays.Block], spread: Spread | None,
 ) -> None:  # fmt: skip
     if spread:
@@ -175,7 +175,7 @@ def _write(
             list(pool.map(write, blocks))
 
 
-def _layout(answer: Answer, base: zarr.Group | None, files: list[AnswerFile], accepted: set[str]) -> Layout:
+def _layout(answer: Answer, base: Group | None, files: list[AnswerFile], accepted: set[str]) -> Layout:
     """The layout to write; raises SchemaChanged where an append would change what is stored and nobody accepted it."""
     try:
         if base is None:

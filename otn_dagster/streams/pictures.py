@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import zarr
 
 from otn_dagster.figures import BLUE, GREY, ORANGE, RED, figure, png
 from otn_dagster.streams import arrays, timeaxis
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.refresh import span
 
 COLUMNS = 240
@@ -18,7 +18,7 @@ FLAG_COLOURS = {1: BLUE, 2: GREY, 3: ORANGE, 4: RED, 9: "#e4e7ea"}
 FLAG_NAMES = {1: "pass", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing"}
 
 
-def availability(group: zarr.Group, title: str, gaps: pl.DataFrame | None = None) -> bytes:
+def availability(group: Group, title: str, gaps: pl.DataFrame | None = None) -> bytes:
     """Rows in even pieces of the stream's time, empty pieces hollow; missing bins of its source in red where known."""
     first, last = span(group)
     edges = np.linspace(first, last + 1, COLUMNS + 1).astype(np.int64)
@@ -37,7 +37,7 @@ def availability(group: zarr.Group, title: str, gaps: pl.DataFrame | None = None
     return png(made)
 
 
-def last_days(data: zarr.Group, flags: zarr.Group, name: str, rows: int = 20_000) -> bytes:
+def last_days(data: Group, flags: Group, name: str, rows: int = 20_000) -> bytes:
     """The last rows of a variable, each in the colour of its flag."""
     total = arrays.rows_of(data)
     start = max(0, total - rows)

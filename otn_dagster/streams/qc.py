@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import zarr
 
 from otn_dagster.streams import arrays, timeaxis
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.layout import TIME, Layout, Variable
 from otn_dagster.streams.plan import Window
 from otn_dagster.streams.qartod import Limits, check_limits, flags, halo
@@ -40,9 +40,7 @@ class Flagged:
 class _Flags:
     """Flags of a range of rows of a stream, as rows to merge."""
 
-    def __init__(
-        self, data: zarr.Group, first: int, stop: int, limits: dict[str, Limits], sampling_seconds: float | None
-    ):
+    def __init__(self, data: Group, first: int, stop: int, limits: dict[str, Limits], sampling_seconds: float | None):
         self._data, self._first, self.count = data, first, stop - first
         self._limits, self._sampling = limits, sampling_seconds
         self.layout = layout_of_flags(limits)
@@ -81,7 +79,7 @@ class _Flags:
         return {test: found[cut] for test, found in computed.items()}
 
 
-def widen(data: zarr.Group, first: int, stop: int, back: int, ahead: int, seconds: float) -> tuple[int, int]:
+def widen(data: Group, first: int, stop: int, back: int, ahead: int, seconds: float) -> tuple[int, int]:
     """Rows [first, stop) and what tests look at around them."""
     rows = arrays.rows_of(data)
     low, high = max(0, first - back), min(rows, stop + ahead)
@@ -128,7 +126,7 @@ def flag(
             if before is None or before.facts["limits"] != digest
             else _changed_since(store, before.facts["of_commit"])
         )
-        group = zarr.open_group(session.store, mode="a")
+        group = Group.open(session.store, "a")
         if changed is None:
             for name in list(group.array_keys()):
                 del group[name]
@@ -151,7 +149,7 @@ def flag(
 
 
 def _rows_to_flag(
-    data: zarr.Group, changed: Window | None, limits: dict[str, Limits], sampling: float | None
+    data: Group, changed: Window | None, limits: dict[str, Limits], sampling: float | None
 ) -> tuple[_Flags, Window]:
     total, end_of_time = arrays.rows_of(data), int(np.iinfo(np.int64).max)
     first, stop = 0, total
@@ -188,9 +186,7 @@ def _changed_since(store: StreamStore, commit: str) -> Window | None:
     return None
 
 
-def _counts(
-    group: zarr.Group, limits: dict[str, Limits], rows: _Flags, merge: arrays.Merge
-) -> dict[str, dict[str, int]]:
+def _counts(group: Group, limits: dict[str, Limits], rows: _Flags, merge: arrays.Merge) -> dict[str, dict[str, int]]:
     """How many rows have each aggregate flag, among those that were computed."""
     out: dict[str, dict[str, int]] = {}
     for name in limits:

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
-import zarr
 
 from otn_dagster.streams import arrays, gates, timeaxis
 from otn_dagster.streams.configuration import Stream
 from otn_dagster.streams.gates import Gate, GateFailed
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.ingest import SchemaChanged, refresh_branch
 from otn_dagster.streams.layout import TIME, changes
 from otn_dagster.streams.store import StreamStore
@@ -51,7 +51,7 @@ def compare(
     return result
 
 
-def _gates(before: zarr.Group | None, built: zarr.Group, stream: Stream, deployments: Iterable[int]) -> list[Gate]:
+def _gates(before: Group | None, built: Group, stream: Stream, deployments: Iterable[int]) -> list[Gate]:
     tolerances, rows = stream.tolerances, arrays.rows_of(built)
     old, new = rows_of_deployments(before), rows_of_deployments(built)
     result = [gates.every_deployment(new, deployments)]
@@ -81,7 +81,7 @@ def _gates(before: zarr.Group | None, built: zarr.Group, stream: Stream, deploym
     ]
 
 
-def rows_of_deployments(group: zarr.Group | None) -> Counter[int]:
+def rows_of_deployments(group: Group | None) -> Counter[int]:
     """How many rows each deployment has; empty where there are no deployment numbers."""
     counted: Counter[int] = Counter()
     if group is None or DEPLOYMENT not in group:
@@ -93,7 +93,7 @@ def rows_of_deployments(group: zarr.Group | None) -> Counter[int]:
     return counted
 
 
-def span(group: zarr.Group) -> tuple[int, int]:
+def span(group: Group) -> tuple[int, int]:
     """First and last time."""
     time = arrays.array_of(group, TIME)
     return int(time[0]), int(time[time.shape[0] - 1])  # type: ignore[arg-type]

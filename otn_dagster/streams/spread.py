@@ -11,11 +11,11 @@ must see the answer's files and the store.
 from typing import TYPE_CHECKING
 
 import icechunk
-import zarr
 
 from otn_dagster.streams import arrays, netcdf
 from otn_dagster.streams.arrays import Block, Merge
 from otn_dagster.streams.configuration import Stream
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.ingest import Spread
 from otn_dagster.streams.plan import Plan
 from otn_dagster.streams.store import StreamStore
@@ -65,7 +65,7 @@ def _write_share(
     share: list[Block], work: tuple[icechunk.ForkSession, StreamStore, str | None, Plan, Merge]
 ) -> icechunk.ForkSession:
     fork, store, base_snapshot, plan, merge = work
-    target = zarr.open_group(fork.store, mode="a")
+    target = Group.open(fork.store, "a")
     base = store.read(base_snapshot) if base_snapshot else None
     try:
         for block in share:

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.location import Location  # first: it quiets Icechunk's warning
 
 from otn_dagster.streams.lock import locked  # isort: skip
 import icechunk
-import zarr
 
 MAIN = "main"
 # Strings of executed tests are bytes of fixed length: zarr-python reads them, the format has no words for them yet.
@@ -93,14 +93,14 @@ class StreamStore:
                 return commit
         raise NoSuchStore(f"{self.location.url} has no version as old as {moment:%Y-%m-%d %H:%M:%S}")
 
-    def read(self, snapshot: str | None = None, branch: str = MAIN) -> zarr.Group:
+    def read(self, snapshot: str | None = None, branch: str = MAIN) -> Group:
         """A version, read-only; it stays what it is. Default is the newest of the branch."""
         session = (
             self.repository.readonly_session(snapshot_id=snapshot)
             if snapshot
             else self.repository.readonly_session(branch)
         )
-        return zarr.open_group(session.store, mode="r")
+        return Group.open(session.store, "r")
 
     @contextmanager
     def writing(self, branch: str = MAIN) -> Iterator[icechunk.Session]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 
 from otn_dagster.config import Settings
 from otn_dagster.demo.ocean import Instrument, counts, value
 from otn_dagster.demo.ooinet import TOKEN, USER, FakeOOINet, Upstream
 from otn_dagster.streams import arrays, requests, timeaxis
 from otn_dagster.streams.configuration import Stream, StreamSettings
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.harvest import Harvester, Progress
 from otn_dagster.streams.requests import Request
 
@@ -74,7 +74,7 @@ class Harvest:
     def ingest(self, number: int) -> Progress:
         return self.harvester.ingest(number)
 
-    def group(self, key: str) -> zarr.Group:
+    def group(self, key: str) -> Group:
         return self.harvester.store(key).read()
 
     def times(self, key: str) -> np.ndarray:
@@ -90,7 +90,7 @@ def every(seconds: float, count: int, start: int = START) -> np.ndarray:
     return start + np.arange(count, dtype=np.int64) * int(seconds * timeaxis.SECOND)
 
 
-def assert_is_truth(group: zarr.Group, times: np.ndarray, offset: float = 0.0) -> None:
+def assert_is_truth(group: Group, times: np.ndarray, offset: float = 0.0) -> None:
     """The store holds these times, each once, and at each the values that the instrument measured then."""
     stored = np.asarray(arrays.array_of(group, "time")[:])
     np.testing.assert_array_equal(stored, np.unique(times))

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import zarr
 
 from otn_dagster.demo.ocean import write_file
 from otn_dagster.streams import arrays, ingest, retention
+from otn_dagster.streams.group import Group
 from otn_dagster.streams.ingest import Answer
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.store import StreamStore
@@ -50,7 +50,7 @@ def test_collection_within_the_grace_leaves_a_writer_at_work_alone(tmp_path: Pat
     store = StreamStore(Location(str(tmp_path / "store")))
     grow(store, tmp_path / "files", 2)
     session = store.repository.writable_session("main")
-    array = arrays.array_of(zarr.open_group(session.store, mode="a"), "sea_water_temperature")
+    array = arrays.array_of(Group.open(session.store, "a"), "sea_water_temperature")
     array[0:100] = np.full(100, 7.0)
     time.sleep(0.1)
     retention.collect(store, keep=ZERO, grace=dt.timedelta(minutes=1))
