@@ -165,7 +165,9 @@ def measured(run: Callable[[], None]) -> dict[str, Any]:
     """Seconds of CPU and of wall clock, and peak memory of this process in MB."""
     wall, cpu = time.perf_counter(), time.process_time()
     run()
-    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would count what the parent had at its fork
+    status = Path("/proc/self/status").read_text(
+        encoding="ascii"
+    )  # getrusage would count what the parent had at its fork
     peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "peak": peak}
 

@@ -67,10 +67,11 @@ def stac(entries: list[Entry]) -> dict[str, dict[str, Any]]:
     catalog = pystac.Catalog("streams", "Ocean streams of this node", "Ocean streams")
     for one in entries:
         catalog.add_child(_collection(one))
-    catalog.normalize_hrefs(".")
-    documents = {"catalog.json": catalog.to_dict(transform_hrefs=False)}
+    catalog.catalog_type = pystac.CatalogType.SELF_CONTAINED  # links are relative, so that the folder can be moved
+    catalog.normalize_hrefs("/streams")
+    documents = {"catalog.json": catalog.to_dict(include_self_link=False)}
     for child in catalog.get_children():
-        documents[f"{child.id}/collection.json"] = child.to_dict(transform_hrefs=False)
+        documents[f"{child.id}/collection.json"] = child.to_dict(include_self_link=False)
     return documents
 
 
