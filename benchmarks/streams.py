@@ -48,7 +48,7 @@ def make_files(folder: Path, rows: int, base_rows: int) -> None:
         "bulk": np.array_split(times(rows), FILES),
         "base": np.array_split(times(base_rows), max(1, base_rows // 500_000)),
     }
-    wanted["day"] = [times(DAY_ROWS, base_rows)]
+    wanted[f"day-after-{base_rows}"] = [times(DAY_ROWS, base_rows)]
     for name, pieces in wanted.items():
         target = folder / f"{name}-{sum(len(p) for p in pieces)}"
         if not target.exists():
@@ -235,7 +235,8 @@ def main() -> None:
         return
     make_files(args.folder, args.rows, args.base_rows)
     bulk, base, day = (
-        args.folder / name for name in (f"bulk-{args.rows}", f"base-{args.base_rows}", f"day-{DAY_ROWS}")
+        args.folder / name
+        for name in (f"bulk-{args.rows}", f"base-{args.base_rows}", f"day-after-{args.base_rows}-{DAY_ROWS}")
     )
     ways = [way for way in WAYS if args.fair or way != "data-vent, vectorized"]
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:

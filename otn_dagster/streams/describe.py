@@ -39,8 +39,20 @@ def _meaning(variable: Variable) -> Variable:
         attributes["ancillary_variables"] = " ".join(str(attributes["ancillary_variables"]).replace(",", " ").split())
     if variable.name.endswith("_qartod_results"):
         attributes |= {"flag_values": QARTOD_VALUES, "flag_meanings": QARTOD_MEANINGS}
+    if " since " in str(attributes.get("units", "")):
+        attributes.setdefault("standard_name", "time")
     attributes.setdefault("long_name", variable.name.replace("_", " "))
+    attributes.setdefault("coverage_content_type", _content_type(variable, attributes))
     return replace(variable, attributes=attributes)
+
+
+def _content_type(variable: Variable, attributes: dict[str, Any]) -> str:
+    """What kind of content it is, in the words of ISO 19115."""
+    if "_qartod_" in variable.name or variable.name.endswith(("_qc_executed", "_qc_results")):
+        return "qualityInformation"
+    if " since " in str(attributes.get("units", "")) or variable.name == "deployment":
+        return "referenceInformation"
+    return "physicalMeasurement"
 
 
 def attributes(stream: Stream, layout: Layout) -> dict[str, Any]:
@@ -57,6 +69,15 @@ def attributes(stream: Stream, layout: Layout) -> dict[str, Any]:
             or f"Stream {stream.stream.name} of instrument {stream.instrument}, delivered {stream.stream.method}."
         ),
         "instrument": stream.instrument,
+        "keywords": ", ".join(
+            sorted(
+                {
+                    str(v.attributes["standard_name"])
+                    for v in layout.variables.values()
+                    if v.attributes.get("standard_name")
+                }
+            )
+        ),
         "standard_name_vocabulary": "CF Standard Name Table v85",
         "cdm_data_type": "Station",
         "date_modified": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

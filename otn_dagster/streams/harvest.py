@@ -342,12 +342,13 @@ class Harvester:
             counted = [part.announced for part in parts if part.announced is not None]
             known = [d.number for d in self.source(request.stream).deployments(stream) if d.start < request.window_end]
             try:
-                found = refresh.compare(
+                compared = refresh.compare(
                     store, stream, number, sum(counted) if counted else None, known, accepted, request.accepted
                 )
             except (SchemaChanged, GateFailed) as error:
                 error.part = None  # type: ignore[union-attr]
                 return Progress(self._after_refusal(request, error), done, getattr(error, "gates", []), what=str(error))
+            found = list({gate.name: gate for gate in [*found, *compared]}.values())
         with self.connect() as connection:
             if request.state == "ingested":
                 request = requests.move(connection, number, "checked")

@@ -4,6 +4,7 @@ Belongs here: what notebooks call. Does not belong here: writing.
 """
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,52 @@ def _moment(value: Moment) -> dt.datetime:
         return timeaxis.parse(value)
     assert value is not None
     return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value
+
+
+def to_netcdf(dataset: xr.Dataset, path: Path) -> Path:
+    """A slice as a CF netCDF file of its own, for tools that read no zarr: a time series at one station.
+
+    Left out are what CF has no words for: raw counts, legacy bitmaps, flags test by test (results stay).
+    """
+    data = dataset.load()
+    bitmaps = ("_qc_executed", "_qc_results")
+    unnamed = [
+        name
+        for name, one in data.data_vars.items()
+        if one.dtype.kind in "SO" or one.attrs.get("units") == "counts" or str(name).endswith(bitmaps)
+    ]
+    data = data.drop_vars(unnamed)
+    data = data.set_coords([name for name in ("deployment", "depth") if name in data])
+    lat, lon = data.attrs.get("lat"), data.attrs.get("lon")
+    attributes = {
+        k: v for k, v in data.attrs.items() if isinstance(v, str | int | float) and v != "" and k not in ("lat", "lon")
+    }
+    if lat is not None and lon is not None:
+        data = data.assign_coords(
+            latitude=(
+                (),
+                lat,
+                {"standard_name": "latitude", "units": "degrees_north", "axis": "Y", "long_name": "latitude"},
+            ),
+            longitude=(
+                (),
+                lon,
+                {"standard_name": "longitude", "units": "degrees_east", "axis": "X", "long_name": "longitude"},
+            ),
+        )
+    station = (
+        (),
+        str(attributes.get("instrument", "station")),
+        {"cf_role": "timeseries_id", "long_name": "reference designator"},
+    )
+    data = data.assign_coords(station=station)
+    for name in data.variables:
+        if "flag_values" in data[name].attrs:
+            data[name].attrs["flag_values"] = np.asarray(data[name].attrs["flag_values"], data[name].dtype)
+        held = str(data[name].attrs.get("ancillary_variables", "")).split()
+        if held:
+            data[name].attrs["ancillary_variables"] = " ".join(one for one in held if one in data.variables)
+    data.attrs = {**attributes, "featureType": "timeSeries"}
+    encoding = {"time": {"units": "microseconds since 1900-01-01T00:00:00Z", "dtype": "int64"}}
+    data.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    return path
