@@ -1,10 +1,14 @@
 """Every scenario in which the predecessor lost, doubled or tore data, on a local OOINet."""
 
+import random
+
 import numpy as np
 import pytest
 
 from otn_dagster.demo.ocean import Instrument, Quirks
 from otn_dagster.streams import arrays, requests, timeaxis
+from otn_dagster.streams.harvest import Harvester
+from otn_dagster.streams.requests import Request
 from otn_dagster.streams.sources.base import SourceUnavailable
 from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every
 
@@ -338,3 +342,62 @@ def test_integers_depth_and_provenance_are_kept(harvest: Harvest) -> None:
     assert part["files"][0]["sha256"] and part["source"]["request_uuid"]
     assert request and part["name"] == f"{request.request_no}/1"
     assert arrays.array_of(group, "time").attrs["units"] == timeaxis.UNITS
+
+
+def test_an_old_job_of_somebody_is_never_taken_for_an_answer(harvest: Harvest) -> None:
+    upstream = harvest.add(CTD, {1: every(60, 600)})
+    harvest.run(KEY)
+    upstream.deployments[1] = every(60, 300)
+    source, stream = harvest.harvester.source(KEY), harvest.streams[KEY]
+    source.ask(stream, (START, START + 300 * MINUTE))  # somebody's finished job of half the series lies there
+    upstream.deployments[1] = every(60, 600)
+    harvest.server.faults.refuse_requests = 500
+    request = harvest.run(KEY, "refresh", rounds=3)
+    assert request and request.state == "requested"
+    assert_is_truth(harvest.group(KEY), every(60, 600))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_harvester_that_dies_between_any_two_steps_goes_on(
+    harvest: Harvest, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Every transaction of the record is a place to die at; each life gets a few of them, then the next begins."""
+    upstream = harvest.add(CTD, {1: every(600, 400)}, refresh_window_days=1, parts_at_once=3)
+    connect, left, chance = Harvester.connect, [0], random.Random(seed)
+
+    def dying(self: Harvester):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return connect(self)
+
+    def live() -> Request | None:
+        with connect(harvest.harvester) as connection:
+            connection.execute(
+                "update platform.stream_request_parts set next_look_at = clock_timestamp() - interval '1 s'"
+            )
+            active = requests.active(connection, KEY)
+        left[0] = chance.randint(0, 12)
+        with monkeypatch.context() as patched:
+            patched.setattr(Harvester, "connect", dying)
+            try:
+                if not active:
+                    return harvest.harvester.ask(KEY, by="test").request
+                request = harvest.harvester.look(active[0].request_no)
+                return harvest.harvester.ingest(request.request_no).request if request.state != "requested" else request
+            except KeyboardInterrupt:
+                left[0] = 10**6  # what a dying process would not do, it does not do here either
+                return None
+
+    for expected in (every(600, 400), every(600, 500)):
+        upstream.deployments[1] = expected
+        for _ in range(400):
+            request = live()
+            if request and request.state == "published":
+                break
+            with connect(harvest.harvester) as connection:
+                connection.execute("update platform.stream_requests set ingest_attempts = 0")
+        else:
+            pytest.fail(f"not done: {harvest.history(1)[-5:]}")
+        assert_is_truth(harvest.group(KEY), expected)
+    assert len(harvest.harvester.store(KEY).history()) == 2, "each request left one commit"
