@@ -3,6 +3,7 @@
 No logic lives here: what is new is decided in ``otn_dagster.streams.news``, what is complete in ``harvest``.
 """
 
+import datetime as dt
 import time
 
 import dagster as dg
@@ -73,7 +74,7 @@ def stream_answers(context: dg.SensorEvaluationContext, streams: Streams) -> dg.
         if time.monotonic() > end or request.stream not in harvester.streams.streams:
             continue
         request = harvester.look(request.request_no)
-        if request.state in ("ready", "ingested", "checked") and not request.held:
+        if request.is_due(dt.datetime.now(dt.UTC)):
             ready.append(request)
     enabled = [key for key, stream in sorted(harvester.streams.streams.items()) if stream.enabled]
     known = set(context.instance.get_dynamic_partitions("streams"))

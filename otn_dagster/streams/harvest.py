@@ -236,16 +236,21 @@ class Harvester:
         """
         with self.connect() as connection:
             request = requests.get(connection, request_no)
-            attempt = requests.begin_ingestion(connection, request_no) if request.state == "ready" else 0
         if not request.is_active or request.state == "requested" or request.held:
             return Progress(request, what=f"request {request_no} is {'held' if request.held else request.state}")
-        if attempt > MOST_INGEST_ATTEMPTS:
+        with self.connect() as connection:
+            attempt = requests.begin_ingestion(connection, request_no, FIRST_LOOK * 4**request.ingest_attempts)
+            if attempt > MOST_INGEST_ATTEMPTS:
+                why = f"{MOST_INGEST_ATTEMPTS} attempts at ingesting failed; the last: {request.reason}"
+                return Progress(requests.move(connection, request_no, "failed", why))
+        try:
+            return self._ingest(request)
+        except Exception as error:
             with self.connect() as connection:
-                return Progress(
-                    requests.move(
-                        connection, request_no, "failed", f"{MOST_INGEST_ATTEMPTS} attempts at ingesting failed"
-                    )
-                )
+                requests.note_trouble(connection, request_no, f"{type(error).__name__}: {error}")
+            raise
+
+    def _ingest(self, request: Request) -> Progress:
         done: list[Ingested] = []
         if request.state == "ready":
             try:

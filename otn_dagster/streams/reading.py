@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from otn_dagster import database
 from otn_dagster.config import load_settings
-from otn_dagster.streams import configuration, timeaxis
+from otn_dagster.streams import annotations, configuration, timeaxis
 from otn_dagster.streams.arrays import CHUNK_STARTS, TIME_CHUNK_ROWS
 from otn_dagster.streams.layout import TIME
 from otn_dagster.streams.store import NoSuchStore, StreamStore
@@ -77,6 +78,16 @@ def _moment(value: Moment) -> dt.datetime:
         return timeaxis.parse(value)
     assert value is not None
     return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value
+
+
+def bad_rows(key: str, dataset: xr.Dataset) -> xr.DataArray:
+    """Which rows of a stream annotations exclude or call bad; ``dataset.where(~bad_rows(key, dataset))`` leaves them out."""
+    settings, stream = load_settings(), configuration.load_streams().stream(key)
+    with database.connect(settings) as connection:
+        table = annotations.table(connection, stream.instrument)
+    since = dataset[TIME].values.astype("datetime64[us]") - np.datetime64(timeaxis.EPOCH.replace(tzinfo=None), "us")
+    masked = annotations.mask(since.astype(np.int64), table, stream.stream.method, stream.stream.name)
+    return xr.DataArray(masked, dims=[TIME], coords={TIME: dataset[TIME]}, name="bad_rows")
 
 
 def to_netcdf(dataset: xr.Dataset, path: Path) -> Path:

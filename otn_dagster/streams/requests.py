@@ -26,7 +26,7 @@ MOVES = {
 }
 _COLUMNS = (
     "request_no, stream, mode, window_start, window_end, state, reason, held, accepted, asked_by, base_snapshot, snapshot,"
-    " ingest_attempts, facts, created_at, changed_at"
+    " ingest_attempts, next_ingest_at, facts, created_at, changed_at"
 )
 _PART_COLUMNS = "request_no, part_no, window_start, window_end, state, handle, files, announced, attempts, looks, asked_at, next_look_at, reason"
 
@@ -52,6 +52,7 @@ class Request:
     base_snapshot: str | None
     snapshot: str | None
     ingest_attempts: int
+    next_ingest_at: dt.datetime
     facts: dict[str, Any]
     created_at: dt.datetime
     changed_at: dt.datetime
@@ -65,6 +66,10 @@ class Request:
     def is_active(self) -> bool:
         """Whether it is under way."""
         return self.state in ACTIVE
+
+    def is_due(self, now: dt.datetime) -> bool:
+        """Whether an ingestion may begin: something is complete, no person is waited for, and the last attempt is long enough ago."""
+        return self.state in ("ready", "ingested", "checked") and not self.held and self.next_ingest_at <= now
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,8 @@ def accept(connection: Connection, request_no: int, by: str, why: str) -> Reques
         )
     gates = sorted({*request.accepted, *request.held.get("gates", [])})
     connection.execute(
-        "update platform.stream_requests set held = null, accepted = %s, ingest_attempts = 0 where request_no = %s",
+        "update platform.stream_requests set held = null, accepted = %s, ingest_attempts = 0, next_ingest_at = clock_timestamp()"
+        " where request_no = %s",
         [gates, request_no],
     )
     _log(connection, request_no, request.state, f"accepted by {by}: {why}")
@@ -206,14 +212,22 @@ def accepted_changes(connection: Connection, stream: str) -> set[str]:
     return {key for (key,) in rows}
 
 
-def begin_ingestion(connection: Connection, request_no: int) -> int:
-    """Count an attempt at ingesting; how many there were with it."""
+def begin_ingestion(connection: Connection, request_no: int, pause: dt.timedelta) -> int:
+    """Count an attempt at ingesting, and say when the next may begin; how many there were with it."""
     row = connection.execute(
-        "update platform.stream_requests set ingest_attempts = ingest_attempts + 1 where request_no = %s returning ingest_attempts",
-        [request_no],
+        "update platform.stream_requests set ingest_attempts = ingest_attempts + 1, next_ingest_at = clock_timestamp() + %s"
+        " where request_no = %s returning ingest_attempts",
+        [pause, request_no],
     ).fetchone()
     assert row is not None
     return row[0]
+
+
+def note_trouble(connection: Connection, request_no: int, reason: str) -> None:
+    """Keep why an attempt at ingesting ended without a result. Safe to repeat."""
+    request = lock(connection, request_no)
+    connection.execute("update platform.stream_requests set reason = %s where request_no = %s", [reason, request_no])
+    _log(connection, request_no, request.state, f"attempt {request.ingest_attempts} ended: {reason}")
 
 
 def note_result(connection: Connection, request_no: int, snapshot: str | None, facts: dict[str, Any]) -> None:
@@ -259,6 +273,11 @@ def part_becomes(
         "update platform.stream_request_parts set state = %s, reason = %s, files = coalesce(%s, files) where request_no = %s and part_no = %s",
         [state, reason, Jsonb(files) if files is not None else None, part.request_no, part.part_no],
     )
+    if state == "ingested":  # the attempts were worth it: those at the next window are counted anew
+        connection.execute(
+            "update platform.stream_requests set ingest_attempts = 0, next_ingest_at = clock_timestamp() where request_no = %s",
+            [part.request_no],
+        )
     request = get(connection, part.request_no)
     _log(
         connection,

@@ -58,7 +58,7 @@ class Harvest:
         for _ in range(rounds):
             self.let_time_pass()
             request = self.harvester.look(number)
-            if request.state in ("ready", "ingested", "checked") and not request.held:
+            if request.is_due(dt.datetime.now(dt.UTC)):
                 request = self.harvester.ingest(number).request
             if not request.is_active or request.held:
                 break
@@ -69,6 +69,9 @@ class Harvest:
         with self.harvester.connect() as connection:
             connection.execute(
                 "update platform.stream_request_parts set next_look_at = clock_timestamp() - interval '1 s'"
+            )
+            connection.execute(
+                "update platform.stream_requests set next_ingest_at = clock_timestamp() - interval '1 s'"
             )
 
     def ingest(self, number: int) -> Progress:

@@ -1,5 +1,6 @@
 """Streams in Dagster: ask, look, ingest, flag, publish, describe; by runs and the sensor, as the daemon starts them."""
 
+import datetime as dt
 import json
 import shutil
 from collections.abc import Iterator
@@ -157,7 +158,7 @@ def test_a_run_that_was_killed_is_started_again_and_one_that_runs_is_not(platfor
     assert platform.tick().run_requests == []
     platform.instance.report_run_failed(run, "killed")
     with harvest.harvester.connect() as connection:
-        requests.begin_ingestion(connection, requests.active(connection)[0].request_no)
+        requests.begin_ingestion(connection, requests.active(connection)[0].request_no, dt.timedelta(0))
     again = platform.tick().run_requests
     assert again and again[0].run_key != first[0].run_key
     assert platform.run("ingest_stream", KEY).success

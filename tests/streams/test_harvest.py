@@ -1,5 +1,6 @@
 """Every scenario in which the predecessor lost, doubled or tore data, on a local OOINet."""
 
+import datetime as dt
 import random
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_an_answer_that_is_ingested_twice_changes_nothing(harvest: Harvest) -> N
         )
     assert harvest.go_on(request.request_no).state == "published"
     assert harvest.harvester.store(KEY).head() == before
-    repeated = harvest.run(KEY, force=True)
+    repeated = harvest.run(KEY, window=(START, START + 400 * MINUTE))
     assert repeated and repeated.state == "published" and harvest.harvester.store(KEY).head() == before
 
 
@@ -263,6 +264,7 @@ def test_a_file_that_breaks_off_is_not_ingested(harvest: Harvest) -> None:
     assert harvest.harvester.look(asked.request_no).state == "ready"
     with pytest.raises(SourceUnavailable, match="GET"):
         harvest.ingest(asked.request_no)
+    assert "attempt 1 ended: SourceUnavailable: GET" in harvest.history(asked.request_no)[-1]
     for job in harvest.server.jobs.values():
         job.faults.cut_off = harvest.server.faults.cut_off = False
     assert harvest.go_on(asked.request_no).state == "published"
@@ -292,7 +294,7 @@ def test_a_coordinate_that_is_not_a_number_is_an_error_and_not_a_skipped_file(ha
 
 
 def test_a_refresh_in_many_windows_goes_on_where_it_was(harvest: Harvest) -> None:
-    harvest.add(CTD, {1: every(600, 1000)}, refresh_window_days=1, parts_at_once=2)
+    harvest.add(CTD, {1: every(600, 1000)}, refresh_window_days=1, parts_at_once=1)
     request = harvest.run(KEY, rounds=3)
     assert request and request.is_active and not harvest.harvester.store(KEY).exists(), "half of it is never seen"
     assert harvest.go_on(request.request_no).state == "published"
@@ -401,3 +403,23 @@ def test_a_harvester_that_dies_between_any_two_steps_goes_on(
             pytest.fail(f"not done: {harvest.history(1)[-5:]}")
         assert_is_truth(harvest.group(KEY), expected)
     assert len(harvest.harvester.store(KEY).history()) == 2, "each request left one commit"
+
+
+def test_a_source_that_fails_again_and_again_fails_the_request_with_the_last_reason(harvest: Harvest) -> None:
+    harvest.add(CTD, {1: every(60, 30)})
+    harvest.server.faults.cut_off = True
+    asked = harvest.harvester.ask(KEY, by="test").request
+    assert asked
+    pauses, request = [], asked
+    for _ in range(8):
+        harvest.let_time_pass()
+        request = harvest.harvester.look(asked.request_no)
+        if not request.is_due(dt.datetime.now(dt.UTC)):
+            break
+        try:
+            request = harvest.ingest(asked.request_no).request
+        except SourceUnavailable:
+            with harvest.harvester.connect() as connection:
+                pauses.append(requests.get(connection, asked.request_no).next_ingest_at - dt.datetime.now(dt.UTC))
+    assert request.state == "failed" and "SourceUnavailable" in (request.reason or "")
+    assert len(pauses) == 5 and pauses == sorted(pauses) and pauses[-1] > dt.timedelta(minutes=15)

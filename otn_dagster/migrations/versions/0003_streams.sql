@@ -14,6 +14,7 @@ create table platform.stream_requests (
     base_snapshot text,                  -- the version of main that a refresh will replace
     snapshot text,                       -- the commit that came of it
     ingest_attempts integer not null default 0,
+    next_ingest_at timestamptz not null default clock_timestamp(),
     facts jsonb not null default '{}',
     created_at timestamptz not null default clock_timestamp(),
     changed_at timestamptz not null default clock_timestamp()
