@@ -37,6 +37,10 @@ def stream_news(context: dg.AssetExecutionContext, streams: Streams):
     """Look at all streams; one that fails never stops the rest."""
     found = news.look(streams.harvester())
     context.instance.add_dynamic_partitions(stream_keys.name or "", [one.stream for one in found])
+    for one in found:
+        if one.request:
+            request = {"what": one.what, "request": one.request}
+            context.log_event(dg.AssetMaterialization("stream_request", partition=one.stream, metadata=request))
     problems = [{"stream": one.stream, "problem": one.problem} for one in found if one.problem]
     silent = [
         {"stream": one.stream, "last": one.upstream_end, "hours": one.hours_silent} for one in found if one.silent

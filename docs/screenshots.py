@@ -15,8 +15,8 @@ PAGES = {
     "lineage-push": "/locations/otn_dagster/asset-groups/push/lineage",
     "checks": "/assets/raw_tags?view=checks",
     "lineage-streams": "/locations/otn_dagster/asset-groups/streams/lineage",
-    "stream": "/assets/stream_store?partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
-    "stream-qc": "/assets/stream_qc?partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
+    "stream": "/assets/stream_store?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
+    "stream-qc": "/assets/stream_qc?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
     "report": "/assets/push_report?partition=SHRK%7C2026-10-15",
 }
 

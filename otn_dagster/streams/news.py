@@ -26,6 +26,7 @@ class News:
     hours_silent: float | None
     silent: bool
     what: str
+    request: int | None = None
     problem: str | None = None
 
 
@@ -44,7 +45,7 @@ def _look(harvester: Harvester, key: str, now: dt.datetime) -> News:
         upstream = harvester.source(key).news(stream)
         asked = harvester.ask(key, by="streams_daily")
     except (NothingThere, SourceUnavailable, ValueError) as error:
-        return News(key, "", _text(stored), None, None, False, "not asked", f"{type(error).__name__}: {error}")
+        return News(key, "", _text(stored), None, None, False, "not asked", None, f"{type(error).__name__}: {error}")
     hours_silent = (now - timeaxis.instant(upstream.end)).total_seconds() / 3600
     behind = None if stored is None else max(0.0, (upstream.end - stored) / timeaxis.SECOND / 3600)
     return News(
@@ -55,6 +56,7 @@ def _look(harvester: Harvester, key: str, now: dt.datetime) -> News:
         round(hours_silent, 2),
         hours_silent > stream.silent_after_hours,
         asked.what,
+        asked.request.request_no if asked.request else None,
         "; ".join(upstream.problems) or None,
     )
 

@@ -3,9 +3,10 @@
 Belongs here: one summary of one stream. Does not belong here: changing anything.
 """
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from otn_dagster.streams import arrays, timeaxis
 from otn_dagster.streams.layout import TIME
@@ -57,14 +58,15 @@ def overview(store: StreamStore) -> Overview | None:
     group = store.read(history[0].snapshot)
     first, last = span(group)
     layout = arrays.layout_of(group)
-    variables = [(name, v.dtype, str(v.attributes.get("units", ""))) for name, v in layout.variables.items()]
+    variables = [(name, _type(v.dtype), str(v.attributes.get("units", ""))) for name, v in layout.variables.items()]
     chunks = sum(arrays.array_of(group, name).nchunks for name in arrays.names_along_time(group))
     return Overview(
-        history[0], arrays.rows_of(group), timeaxis.text(first), timeaxis.text(last), [(TIME, "<i8", timeaxis.UNITS), *variables],
+        history[0], arrays.rows_of(group), timeaxis.text(first), timeaxis.text(last), [(TIME, "int64", timeaxis.UNITS), *variables],
         chunks, store.bytes_stored(), len(history), dict(rows_of_deployments(group)),
     )  # fmt: skip
 
 
-def behind(last: int, upstream_end: int) -> dt.timedelta:
-    """How far a store is behind its source."""
-    return dt.timedelta(microseconds=max(0, upstream_end - last))
+def _type(dtype: str) -> str:
+    """A type as people write it."""
+    kind = np.dtype(dtype)
+    return f"string of {kind.itemsize}" if kind.kind == "S" else kind.name

@@ -61,8 +61,8 @@ class Platform:
         return {name: value.value for name, value in event.asset_materialization.metadata.items()}
 
 
-@pytest.fixture
-def platform(harvest: Harvest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+def platform_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harvest: Harvest) -> None:
+    """A configuration of one stream, on the local OOINet."""
     config = tmp_path / "config"
     (config / "streams").mkdir(parents=True)
     for name in ("nodes.yaml", "pushes.yaml", "streams.yaml"):
@@ -71,6 +71,11 @@ def platform(harvest: Harvest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OTN_CONFIG", str(config))
     monkeypatch.setenv("OOINET_URL", harvest.server.url)
     harvest.streams.update(configuration.load_streams().streams)
+
+
+@pytest.fixture
+def platform(harvest: Harvest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    platform_config(tmp_path, monkeypatch, harvest)
     with dg.DagsterInstance.local_temp() as instance:
         yield Platform(instance, harvest)
 
