@@ -174,6 +174,7 @@ def stream_retention(streams: Streams) -> dg.MaterializeResult:
         for days in (harvester.streams.retention.versions_days, harvester.streams.retention.grace_days)
     )
     for key, stream in sorted(harvester.streams.streams.items()):
+        harvester.forget_branches(key)
         for store in (streams.store(key), streams.flags(key)):
             if store.exists():
                 found = retention.collect(store, keep, grace)

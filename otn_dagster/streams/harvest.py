@@ -121,8 +121,7 @@ class Harvester:
             with self.connect() as connection:
                 current = next(iter(requests.active(connection, key)), None)
             return Asked(current, "somebody else asked at the same moment")
-        if current and current.mode == REFRESH and self.store(key).exists():
-            self.store(key).drop_branch(refresh_branch(current.request_no))
+        self.forget_branches(key)
         self._order(stream, source, request)
         return Asked(self._get(request), f"{effective} in {len(windows)} window(s)")
 
@@ -366,6 +365,18 @@ class Harvester:
             requests.note_result(connection, number, None, {"gates": [vars(gate) for gate in found]})
             request = requests.move(connection, number, "published")
         return Progress(request, done, found, finished=True, what=f"request {number} is published")
+
+    def forget_branches(self, key: str) -> int:
+        """Forget the branches of refreshes that ended without being switched to; how many. Safe to repeat."""
+        store = self.store(key)
+        if not store.is_created():
+            return 0
+        with self.connect() as connection:
+            wanted = {refresh_branch(request.request_no) for request in requests.active(connection, key)}
+        ended = {name for name in store.repository.list_branches() if name.startswith("refresh-")} - wanted
+        for branch in sorted(ended):
+            store.drop_branch(branch)
+        return len(ended)
 
     def forget_old_answers(self, now: dt.datetime | None = None) -> int:
         """Remove the files of answers whose request ended long enough ago; how many requests'. Safe to repeat."""

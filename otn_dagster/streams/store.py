@@ -61,14 +61,18 @@ class StreamStore:
         """The repository, for everything that only it can do."""
         return icechunk.Repository.open(self.location.icechunk())
 
+    def is_created(self) -> bool:
+        """Whether there is a repository, perhaps with nothing but an unfinished refresh."""
+        return icechunk.Repository.exists(self.location.icechunk())
+
     def exists(self) -> bool:
         """Whether there is a repository with at least one commit of data."""
-        return icechunk.Repository.exists(self.location.icechunk()) and bool(self.history(limit=1))
+        return self.is_created() and bool(self.history(limit=1))
 
     def create(self) -> None:
         """Make the repository where there is none. Safe to repeat and to race: the lock, or S3's own check, lets one in."""
         with self._lock():
-            if not icechunk.Repository.exists(self.location.icechunk()):
+            if not self.is_created():
                 icechunk.Repository.create(self.location.icechunk())
 
     def history(self, branch: str = MAIN, limit: int | None = None) -> list[Commit]:

@@ -15,7 +15,7 @@ from otn_dagster.definitions import build_defs
 from otn_dagster.demo.ocean import Quirks
 from otn_dagster.demo.ooinet import Upstream
 from otn_dagster.resources import Streams
-from otn_dagster.streams import configuration, requests
+from otn_dagster.streams import configuration, reading, requests
 from sensors.streams import stream_answers
 from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every
 
@@ -101,6 +101,8 @@ def test_a_stream_goes_from_news_to_flags_by_itself(platform: Platform, harvest:
     assert platform.tick().run_requests == []
     for job, key in (("describe_streams", None), ("find_gaps", KEY), ("collect_old_versions", None)):
         assert platform.run(job, key).success, job
+    day = reading.open_stream(KEY, "2026-10-01T01:00", "2026-10-01T02:00")
+    assert day.sizes["time"] == 60 and not bool(reading.bad_rows(KEY, day).any())
     assert json.loads((harvest.settings.data / "streams/described/catalog/stats.json").read_text())["rows"] == 600
 
 

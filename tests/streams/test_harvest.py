@@ -107,6 +107,7 @@ def test_a_partial_listing_never_replaces_what_is_stored(harvest: Harvest) -> No
     assert len(harvest.server.requests) == 4, "asked again before a person is needed"
     harvest.server.faults.list_only = None
     assert harvest.run(KEY, "refresh", force=True).state == "published"  # type: ignore[union-attr]
+    assert harvest.harvester.store(KEY).repository.list_branches() == {"main"}, "what was given up leaves nothing"
 
 
 def test_a_missing_deployment_is_held_until_a_person_accepts(harvest: Harvest) -> None:

@@ -14,7 +14,6 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from defusedxml import ElementTree
 
@@ -211,8 +210,3 @@ def _micros(text: str) -> int:
 
 def _from_unix_ms(milliseconds: int) -> int:
     return timeaxis.micros(dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC))
-
-
-def host_of(url: str) -> str:
-    """The host of a URL, for messages."""
-    return urlsplit(url).netloc
