@@ -424,3 +424,19 @@ def test_a_source_that_fails_again_and_again_fails_the_request_with_the_last_rea
                 pauses.append(requests.get(connection, asked.request_no).next_ingest_at - dt.datetime.now(dt.UTC))
     assert request.state == "failed" and "SourceUnavailable" in (request.reason or "")
     assert len(pauses) == 5 and pauses == sorted(pauses) and pauses[-1] > dt.timedelta(minutes=15)
+
+
+def test_rows_that_the_source_withdrew_go_only_when_a_person_accepts(harvest: Harvest) -> None:
+    upstream = harvest.add(CTD, {1: every(60, 600)}, most_attempts=1)
+    harvest.run(KEY)
+    fewer = np.delete(every(60, 600), np.s_[200:260])
+    upstream.deployments[1] = fewer
+    request = harvest.run(KEY, window=(START + 150 * MINUTE, START + 400 * MINUTE))
+    assert (
+        request and request.held and "rows_before: found 190 rows, expected at least 249 of 250" in request.held["why"]
+    )
+    assert_is_truth(harvest.group(KEY), every(60, 600))
+    with harvest.harvester.connect() as connection:
+        requests.accept(connection, request.request_no, "Ada", "the sensor was in the lab")
+    assert harvest.go_on(request.request_no).state == "published"
+    assert_is_truth(harvest.group(KEY), fewer)
