@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from otn_dagster import cli_streams, database, pushes
-from otn_dagster.config import Settings, load_settings
+from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
+from otn_dagster.servers import server_of
 from otn_dagster.telemetry import decisions, overrides
 
 app = typer.Typer(help="One ocean-data node that anybody can run.", no_args_is_help=True, add_completion=False)
@@ -41,7 +42,7 @@ def load(as_json: AsJson = False) -> None:
     from otn_dagster import headless
 
     settings = load_settings()
-    with _server(settings), console.status("looking into incoming/") as status:
+    with server_of(settings), console.status("looking into incoming/") as status:
         outcome = headless.load(settings, lambda text: status.update(f"loading {text}"))
     if as_json:
         print(json.dumps(headless.as_json(outcome), indent=1, default=str))
@@ -68,7 +69,7 @@ def push(
             f"[red]{push_date} is no push date.[/] The next one is {ahead[0]}; announce others in config/pushes.yaml."
         )
         raise typer.Exit(2)
-    with _server(settings), console.status(f"push of {push_date}") as status:
+    with server_of(settings), console.status(f"push of {push_date}") as status:
         outcome = headless.push(
             settings, push_date, lambda step: status.update(f"push of {push_date}: {step}"), issue_link
         )
@@ -85,7 +86,7 @@ def up(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000
     from otn_dagster.servers import Dagster
 
     settings = load_settings()
-    with _server(settings):
+    with server_of(settings):
         with database.connect(settings) as connection:
             pushes.set_drill_clock(connection, None)  # of a demo that was killed
             pushes.announce(connection, settings)
@@ -111,7 +112,7 @@ def demo(
     from otn_dagster.demo.show import run_demo
 
     settings = load_settings()
-    with _server(settings):
+    with server_of(settings):
         good = run_demo(settings, console, port, seed, stay_open=not headless)
     raise typer.Exit(0 if good else 1)
 
@@ -120,7 +121,7 @@ def demo(
 def held() -> None:
     """What waits for a person, with what would change."""
     settings = load_settings()
-    with _server(settings), database.connect(settings) as connection:
+    with server_of(settings), database.connect(settings) as connection:
         questions = decisions.open_questions(connection)
     for number, topic, subject, details in questions:
         console.print(f"[bold]{number}[/] {topic}: {subject}")
@@ -142,7 +143,7 @@ def decide(
         console.print(f"[red]{decision!r} is no decision, expected accept or reject[/]")
         raise typer.Exit(2)
     settings = load_settings()
-    with _server(settings), database.connect(settings) as connection:
+    with server_of(settings), database.connect(settings) as connection:
         try:
             topic, subject = decisions.decide(connection, number, decision, by, why)
         except KeyError as error:
@@ -157,7 +158,7 @@ def unmatch(
 ) -> None:
     """Take a detection from its animal, in every push from now on."""
     settings = load_settings()
-    with _server(settings), database.connect(settings) as connection:
+    with server_of(settings), database.connect(settings) as connection:
         try:
             overrides.unmatch(connection, detection, by, why)
         except ValueError as error:
@@ -173,7 +174,7 @@ def declare_test_tag(
 ) -> None:
     """Declare that a transmitter is somebody's test tag; its detections stay unqualified, with that reason."""
     settings = load_settings()
-    with _server(settings), database.connect(settings) as connection:
+    with server_of(settings), database.connect(settings) as connection:
         overrides.declare_test_tag(connection, transmitter, by, why)
 
 
@@ -181,7 +182,7 @@ def declare_test_tag(
 def unlock(push_date: Annotated[str, typer.Argument(help="The push that will not be run.")], by: Who, why: Why) -> None:
     """Open loading again without running a push."""
     settings = load_settings()
-    with _server(settings), database.connect(settings) as connection:
+    with server_of(settings), database.connect(settings) as connection:
         nodes = pushes.finish(connection, push_date, f"not pushed; {by}: {why}")
     console.print(f"{nodes} node(s) unlocked")
 
@@ -197,21 +198,6 @@ def legacy(
 
     for path in write_legacy(load_settings(), push_date, collection, out):
         console.print(str(path))
-
-
-class _server:
-    """The embedded server, if none is configured: started if it is not running, and stopped again by who started it."""
-
-    def __init__(self, settings: Settings):
-        self.server = None if settings.database_url else EmbeddedServer(settings.data)
-        self.mine = False
-
-    def __enter__(self) -> None:
-        self.mine = bool(self.server and self.server.start())
-
-    def __exit__(self, *_: object) -> None:
-        if self.server and self.mine:
-            self.server.stop()
 
 
 def _show_load(outcome) -> None:

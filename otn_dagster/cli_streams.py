@@ -14,6 +14,7 @@ from rich.table import Table
 
 from otn_dagster import database
 from otn_dagster.config import Settings, load_settings
+from otn_dagster.servers import server_of
 from otn_dagster.streams import configuration, harvest, published, requests, timeaxis
 from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.ingest import APPEND, REFRESH
@@ -30,11 +31,10 @@ Why = Annotated[str, typer.Option("--why", help="Why.")]
 
 @contextmanager
 def _harvester() -> Iterator[tuple[Settings, Harvester]]:
-    from otn_dagster.cli import _server
     from otn_dagster.streams.spread import spread_of
 
     settings = load_settings()
-    with _server(settings):
+    with server_of(settings):
         yield settings, Harvester(settings, configuration.load_streams(), spread_for=spread_of)
 
 

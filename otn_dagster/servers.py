@@ -1,6 +1,6 @@
-"""Dagster's own servers as child processes: the webserver and the daemon, started and stopped together.
+"""The servers that a command needs: Dagster's own as child processes, and the embedded database while it is in use.
 
-Belongs here: starting, waiting for and stopping ``dagster dev``. Does not belong here: what it runs.
+Belongs here: starting, waiting for and stopping them. Does not belong here: what they run.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from otn_dagster.config import PROJECT_ROOT
+from otn_dagster.config import PROJECT_ROOT, Settings
+from otn_dagster.embedded import EmbeddedServer
 
 
 class Dagster:
@@ -86,3 +87,20 @@ class Dagster:
         assert self._process is not None
         with contextlib.suppress(KeyboardInterrupt):
             self._process.wait()
+
+
+class server_of:
+    """The embedded database, if none is configured: started if it is not running, and stopped again by who started it."""
+
+    def __init__(self, settings: Settings):
+        self.server = None if settings.database_url else EmbeddedServer(settings.data)
+        self.mine = False
+
+    def __enter__(self) -> None:
+        """Start."""
+        self.mine = bool(self.server and self.server.start())
+
+    def __exit__(self, *_: object) -> None:
+        """Stop what was started here."""
+        if self.server and self.mine:
+            self.server.stop()
