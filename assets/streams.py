@@ -186,7 +186,7 @@ def stream_qc(context: dg.AssetExecutionContext, streams: Streams) -> dg.Materia
     if found is None:
         return dg.MaterializeResult(metadata={"flags": "no limits are configured for variables of this stream"})
     counts = [
-        {"variable": name, **{pictures.FLAG_NAMES[int(flag)]: count for flag, count in by_flag.items()}}
+        {"variable": name, **{word: by_flag.get(str(flag), 0) for flag, word in pictures.FLAG_NAMES.items()}}
         for name, by_flag in found.counts.items()
     ]
     data, flagged = store.read(found.of_commit), flags.read()

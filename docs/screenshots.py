@@ -14,11 +14,13 @@ PAGES = {
     "lineage-loading": "/locations/otn_dagster/asset-groups/loading/lineage",
     "lineage-push": "/locations/otn_dagster/asset-groups/push/lineage",
     "checks": "/assets/raw_tags?view=checks",
-    "lineage-streams": "/locations/otn_dagster/asset-groups/streams/lineage",
     "stream": "/assets/stream_store?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
     "stream-qc": "/assets/stream_qc?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
     "report": "/assets/push_report?partition=SHRK%7C2026-10-15",
 }
+
+# Pages on which a plot is opened, and which of them.
+PLOTS = {"stream": 0, "stream-qc": 1}
 
 
 def take(page: Page, address: str, name: str, path: str) -> None:
@@ -26,6 +28,9 @@ def take(page: Page, address: str, name: str, path: str) -> None:
     page.goto(address + path)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(3000)
+    if name in PLOTS:
+        page.get_by_text("[Show Markdown]").nth(PLOTS[name]).click()
+        page.wait_for_timeout(1500)
     page.screenshot(path=HERE / f"{name}.png")
 
 
@@ -33,6 +38,7 @@ def main() -> None:
     """Take all of them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--address", default="http://127.0.0.1:3000")
+    parser.add_argument("--only", nargs="*", help="only these pictures")
     arguments = parser.parse_args()
     HERE.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
@@ -41,6 +47,8 @@ def main() -> None:
         )
         page = browser.new_page(viewport={"width": 1600, "height": 950})
         for name, path in PAGES.items():
+            if arguments.only and name not in arguments.only:
+                continue
             take(page, arguments.address, name, path)
         browser.close()
 

@@ -208,6 +208,11 @@ def _begun(store: StreamStore, answer: Answer) -> list[dict[str, Any]] | None:
     return list(head.facts["parts"])
 
 
+def _changed_from(answer: Answer, plan: Plan, merge: arrays.Merge) -> int:
+    """From which time on anything changed: after the leading rows that were there already."""
+    return int(plan.times(merge.same - 1, merge.same)[0]) + 1 if merge.same else answer.window[0]
+
+
 def _facts(answer: Answer, plan: Plan, merge: arrays.Merge, begun: list[dict[str, Any]] | None) -> dict[str, Any]:
     """What the commit says: the request, its windows with their files, and what changed."""
     files = [file.describe() for file in plan.files]
@@ -231,7 +236,7 @@ def _facts(answer: Answer, plan: Plan, merge: arrays.Merge, begun: list[dict[str
         "mode": answer.mode,
         "rows": merge.rows,
         "first_changed_row": 0 if answer.mode == REFRESH else merge.first_changed,
-        "changed_from": answer.window[0],
+        "changed_from": _changed_from(answer, plan, merge),
         "changed_to": answer.window[1],
         "parts": [*(begun or []), part],
         "by": f"otn_dagster {version('otn-dagster')}",
