@@ -14,7 +14,6 @@ from otn_dagster import figures
 from otn_dagster.partitions import streams as stream_keys
 from otn_dagster.resources import Streams
 from otn_dagster.streams import (
-    configuration,
     gaps,
     harvest,
     overview,
@@ -98,7 +97,8 @@ def stream_store(context: dg.AssetExecutionContext, streams: Streams):
         found = progress.gates
         if progress.request.held or progress.request.state == "failed":
             yield from _checks(found, key)
-            raise dg.Failure(f"{key}: {progress.what}", metadata=_requests(harvester, key), allow_retries=False)
+            why = (progress.request.held or {}).get("why") or progress.what
+            raise dg.Failure(f"{key}: {why}", metadata=_requests(harvester, key), allow_retries=False)
     yield from _checks(found, key)
     stands = overview.overview(streams.store(key))
     if stands is None:
@@ -250,13 +250,3 @@ def stream_gaps(context: dg.AssetExecutionContext, streams: Streams):
             "availability": dg.MetadataValue.md(figures.markdown(picture, "gaps")),
         }
     )
-
-
-def machine_tags(key: str, refresh: bool = False) -> dict[str, str]:
-    """Run tags of a stream: its name, and the size of machine that it needs, for run launchers."""
-    shared = configuration.load_streams()
-    stream = shared.stream(key)
-    return {
-        "otn/stream": key,
-        **configuration.machine_tags(shared, stream.machine_of_refresh if refresh else stream.machine),
-    }

@@ -3,15 +3,11 @@
 No logic lives here: what is new is decided in ``otn_dagster.streams.news``, what is complete in ``harvest``.
 """
 
-import datetime as dt
-import time
-
 import dagster as dg
 
-from assets.streams import machine_tags
 from otn_dagster import partitions
 from otn_dagster.resources import Streams
-from otn_dagster.streams import requests
+from otn_dagster.streams.configuration import load_streams, run_tags
 from otn_dagster.streams.requests import Request
 
 UNFINISHED = [
@@ -67,28 +63,28 @@ jobs = [join_ocean, ask_stream, ingest_stream, find_gaps, look_for_news, describ
 )
 def stream_answers(context: dg.SensorEvaluationContext, streams: Streams) -> dg.SensorResult:
     """No worker waits for a source: this looks, with growing pauses."""
-    harvester, ready, end = streams.harvester(), [], time.monotonic() + SECONDS_A_TICK
-    with harvester.connect() as connection:
-        active = requests.active(connection)
-    for request in active:
-        if time.monotonic() > end or request.stream not in harvester.streams.streams:
-            continue
-        request = harvester.look(request.request_no)
-        if request.is_due(dt.datetime.now(dt.UTC)):
-            ready.append(request)
+    harvester = streams.harvester()
+    ready, problems = harvester.look_at_all(SECONDS_A_TICK)
+    for key, problem in problems.items():
+        context.log.warning(f"{key}: {problem}")
     enabled = [key for key, stream in sorted(harvester.streams.streams.items()) if stream.enabled]
     known = set(context.instance.get_dynamic_partitions("streams"))
     missing = sorted(({*enabled, *(request.stream for request in ready)}) - known)
     return dg.SensorResult(
         run_requests=[_run(request) for request in ready if not _is_running(context, request)],
         dynamic_partitions_requests=[partitions.streams.build_add_request(missing)] if missing else [],
-        skip_reason=None if ready else dg.SkipReason(f"{len(active)} request(s) under way, none complete"),
+        skip_reason=None
+        if ready
+        else dg.SkipReason("; ".join(problems.values()) or "nothing that was asked for is complete"),
     )
 
 
 def _run(request: Request) -> dg.RunRequest:
     """One run for each attempt: a run that was killed is started again under another key."""
-    tags = {**machine_tags(request.stream, request.mode == "refresh"), "otn/request": str(request.request_no)}
+    tags = {
+        **run_tags(load_streams(), request.stream, request.mode == "refresh"),
+        "otn/request": str(request.request_no),
+    }
     key = f"request {request.request_no} {request.changed_at:%Y%m%dT%H%M%S%f} {request.state} {request.ingest_attempts}"
     return dg.RunRequest(run_key=key, partition_key=request.stream, tags=tags)
 
@@ -121,7 +117,7 @@ def gaps_daily(context: dg.ScheduleEvaluationContext, streams: Streams) -> list[
     """One run for each stream that has data."""
     known = context.instance.get_dynamic_partitions("streams")
     with_data = [key for key in known if streams.store(key).exists()]
-    return [dg.RunRequest(partition_key=key, tags=machine_tags(key)) for key in with_data] or dg.SkipReason(
+    return [dg.RunRequest(partition_key=key, tags=run_tags(load_streams(), key)) for key in with_data] or dg.SkipReason(
         "no stream has data"
     )
 

@@ -239,6 +239,12 @@ def machine_tags(streams: StreamSettings, machine: str) -> dict[str, Any]:
     }
 
 
+def run_tags(streams: StreamSettings, key: str, refresh: bool = False) -> dict[str, Any]:
+    """Run tags of a stream: its name, and the size of machine that it needs, for run launchers."""
+    stream = streams.stream(key)
+    return {"otn/stream": key, **machine_tags(streams, stream.machine_of_refresh if refresh else stream.machine)}
+
+
 def hours(value: float) -> dt.timedelta:
     """A duration."""
     return dt.timedelta(hours=value)

@@ -10,6 +10,7 @@ window is complete. Each may be killed anywhere and run again.
 import datetime as dt
 import itertools
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +58,6 @@ class Progress:
     request: Request
     ingested: list[Ingested] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
-    finished: bool = False
     what: str = ""
 
 
@@ -167,6 +167,29 @@ class Harvester:
         else:
             with self.connect() as connection:
                 requests.part_asked(connection, part, asked.handle, FIRST_LOOK)
+
+    def look_at_all(self, seconds: float) -> tuple[list[Request], dict[str, str]]:
+        """Look at every active request, oldest first, for so many seconds.
+
+        (Those whose ingestion is due; what went wrong, by stream.) One that fails never stops the rest: its reason is
+        kept on the request, and the next call looks again. Safe to repeat.
+        """
+        end, due, problems = time.monotonic() + seconds, [], {}
+        with self.connect() as connection:
+            active = [r for r in requests.active(connection) if r.stream in self.streams.streams]
+        for request in active:
+            if time.monotonic() > end:
+                break
+            try:
+                request = self.look(request.request_no)
+            except Exception as error:
+                problems[request.stream] = f"{type(error).__name__}: {error}"
+                with self.connect() as connection:
+                    requests.note_reason(connection, request.request_no, problems[request.stream])
+                continue
+            if request.is_due(dt.datetime.now(dt.UTC)):
+                due.append(request)
+        return due, problems
 
     def look(self, request_no: int, now: dt.datetime | None = None) -> Request:
         """Look at every part whose time has come; the request as it is then.
@@ -286,9 +309,14 @@ class Harvester:
             )
             try:
                 paths = [source.fetch(stream, RemoteFile(**file), folder) for file in part.files or []]
-                source_facts = {k: v for k, v in (part.handle or {}).items() if k != "auth"}
                 answer = Answer(
-                    stream, request.request_no, part.part_no, request.mode, part.window, source_facts, part.announced
+                    stream,
+                    request.request_no,
+                    part.part_no,
+                    request.mode,
+                    part.window,
+                    part.handle or {},
+                    part.announced,
                 )
                 result = ingest(store, answer, paths, accepted, self.spread_for(stream))
             except (BadFile, GateFailed, SchemaChanged) as error:
@@ -306,21 +334,16 @@ class Harvester:
         stream, part = self.streams.stream(request.stream), error.part  # type: ignore[union-attr]
         with self.connect() as connection:
             if isinstance(error, SchemaChanged):
-                refreshed = (
-                    " A refresh is needed."
-                    if any(c.needs_refresh for c in error.changes) and request.mode == APPEND
-                    else ""
-                )
                 changes = [{"key": c.key, "text": str(c)} for c in error.changes]
-                requests.hold(
-                    connection, request.request_no, {"why": f"schema change: {error}.{refreshed}", "changes": changes}
-                )
+                why = f"schema change: {error}. {_remedy(request, error)}"
+                requests.hold(connection, request.request_no, {"why": why, "changes": changes})
             elif part and part.attempts < stream.most_attempts:
                 _ask_again(connection, stream, part, str(error), "failed")
                 requests.move(connection, request.request_no, "requested", str(error))
             elif isinstance(error, GateFailed) and error.can_be_accepted:
+                why = f"{error}. {_remedy(request, error)}"
                 requests.hold(
-                    connection, request.request_no, {"why": str(error), "gates": [gate.name for gate in error.gates]}
+                    connection, request.request_no, {"why": why, "gates": [gate.name for gate in error.gates]}
                 )
             else:
                 requests.move(connection, request.request_no, "failed", str(error))
@@ -364,7 +387,7 @@ class Harvester:
         with self.connect() as connection:
             requests.note_result(connection, number, None, {"gates": [vars(gate) for gate in found]})
             request = requests.move(connection, number, "published")
-        return Progress(request, done, found, finished=True, what=f"request {number} is published")
+        return Progress(request, done, found, what=f"request {number} is published")
 
     def forget_branches(self, key: str) -> int:
         """Forget the branches of refreshes that ended without being switched to; how many. Safe to repeat."""
@@ -414,6 +437,16 @@ def _ask_again(connection: database.Connection, stream: Stream, part: Part, why:
         requests.part_becomes(connection, part, "failed", why)
     else:
         requests.part_becomes(connection, part, "to_ask", f"{what}, asked again: {why}")
+
+
+def _remedy(request: Request, error: SchemaChanged | GateFailed) -> str:
+    """What a person can do about a request that is held."""
+    if isinstance(error, SchemaChanged) and request.mode == APPEND and any(c.needs_refresh for c in error.changes):
+        return f"A refresh is needed: `otn-dagster streams ask {request.stream} --refresh`."
+    number = request.request_no
+    return (
+        f"Accept it with `otn-dagster streams accept {number}`, or end it with `otn-dagster streams give-up {number}`."
+    )
 
 
 def explain(request: Request) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from otn_dagster.streams import timeaxis
 from otn_dagster.streams.harvest import Harvester
-from otn_dagster.streams.sources.base import NothingThere, SourceUnavailable
 
 LOOKS_AT_ONCE = 8
 
@@ -44,7 +43,7 @@ def _look(harvester: Harvester, key: str, now: dt.datetime) -> News:
         stored = harvester.newest_time(key)
         upstream = harvester.source(key).news(stream)
         asked = harvester.ask(key, by="streams_daily")
-    except (NothingThere, SourceUnavailable, ValueError) as error:
+    except Exception as error:  # whatever is wrong with one source, the others are looked at
         return News(key, "", _text(stored), None, None, False, "not asked", None, f"{type(error).__name__}: {error}")
     hours_silent = (now - timeaxis.instant(upstream.end)).total_seconds() / 3600
     behind = None if stored is None else max(0.0, (upstream.end - stored) / timeaxis.SECOND / 3600)

@@ -223,10 +223,15 @@ def begin_ingestion(connection: Connection, request_no: int, pause: dt.timedelta
     return row[0]
 
 
+def note_reason(connection: Connection, request_no: int, reason: str) -> None:
+    """Keep what an active request waits for, or what is wrong with it. Safe to repeat."""
+    connection.execute("update platform.stream_requests set reason = %s where request_no = %s", [reason, request_no])
+
+
 def note_trouble(connection: Connection, request_no: int, reason: str) -> None:
     """Keep why an attempt at ingesting ended without a result. Safe to repeat."""
     request = lock(connection, request_no)
-    connection.execute("update platform.stream_requests set reason = %s where request_no = %s", [reason, request_no])
+    note_reason(connection, request_no, reason)
     _log(connection, request_no, request.state, f"attempt {request.ingest_attempts} ended: {reason}")
 
 
@@ -263,6 +268,7 @@ def part_waits(connection: Connection, part: Part, reason: str, next_look: dt.ti
         " where request_no = %s and part_no = %s",
         [reason, next_look, part.request_no, part.part_no],
     )
+    note_reason(connection, part.request_no, reason)
 
 
 def part_becomes(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 
 from otn_dagster.config import PROJECT_ROOT
 from otn_dagster.definitions import build_defs
-from otn_dagster.demo.ocean import Quirks
+from otn_dagster.demo.ocean import Quirks, write_file
 from otn_dagster.demo.ooinet import Upstream
 from otn_dagster.resources import Streams
 from otn_dagster.streams import configuration, reading, requests
+from otn_dagster.streams.sources.folder import Folder
 from sensors.streams import stream_answers
 from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every
 
@@ -178,3 +180,27 @@ def test_a_source_that_does_not_answer_is_shown_and_stops_nothing(platform: Plat
     assert run.success
     evaluated = {e.check_name: e for e in run.get_asset_check_evaluations()}
     assert not evaluated["sources_answer"].passed and "maintenance" in str(evaluated["sources_answer"].metadata["rows"])
+
+
+def test_one_stream_whose_source_breaks_never_stops_the_others(
+    platform: Platform, harvest: Harvest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = harvest.settings.data / "mooring"
+    write_file(folder, CTD, 1, every(60, 50))
+    (Path(os.environ["OTN_CONFIG"]) / "streams" / "broken.yaml").write_text(
+        f"instrument: AAAA-BROKEN-01\nstream: {{method: m, name: first}}\nsource: {{kind: folder, url: '{folder}'}}\n"
+    )
+    harvest.server.streams[KEY] = Upstream(CTD, {1: every(60, 300)})
+    assert platform.run("look_for_news").success
+
+    def breaks(*_: object) -> None:
+        raise PermissionError("the bucket is closed")
+
+    monkeypatch.setattr(Folder, "look", breaks)
+    assert [run.success for run in platform.answers()] == [True]
+    assert len(harvest.times(KEY)) == 300
+    with harvest.harvester.connect() as connection:
+        (broken,) = requests.active(connection)
+    assert broken.stream == "AAAA-BROKEN-01-m-first" and "the bucket is closed" in (broken.reason or "")
+    monkeypatch.setattr(Folder, "news", breaks)
+    assert platform.run("look_for_news").success and "the bucket is closed" in platform.metadata("stream_news")["news"]

@@ -60,7 +60,7 @@ def test_a_failure_of_the_source_is_not_remembered(harvest: Harvest) -> None:
     harvest.add(CTD, {1: every(60, 300)})
     harvest.server.faults.refuse_requests = 500
     first = harvest.run(KEY, "refresh", rounds=2)
-    assert first and first.state == "requested"
+    assert first and first.state == "requested" and "500" in (first.reason or "")
     harvest.server.faults.refuse_requests = 0
     assert harvest.go_on(first.request_no).state == "published"
     assert_is_truth(harvest.group(KEY), every(60, 300))
