@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from otn_dagster import cli_streams, database, pushes
+from otn_dagster import cli_live, cli_streams, database, pushes
 from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.servers import server_of
@@ -24,6 +24,8 @@ from otn_dagster.telemetry import decisions, overrides
 app = typer.Typer(help="One ocean-data node that anybody can run.", no_args_is_help=True, add_completion=False)
 console = Console()
 app.add_typer(cli_streams.app, name="streams")
+app.add_typer(cli_live.app, name="live")
+app.add_typer(cli_live.keys_app, name="keys")
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome for a machine.")]
 Who = Annotated[str, typer.Option("--by", help="Who decides.")]
 Why = Annotated[str, typer.Option("--why", help="Why.")]
@@ -94,6 +96,23 @@ def up(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000
             dagster.wait_until_ready()
             console.print(f"Dagster: [bold]{dagster.url}[/]   files go into {settings.incoming}   stop with Ctrl-C")
             dagster.wait()
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than loopback belong behind a proxy with TLS.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the web service.")] = 3001,
+) -> None:
+    """Start the web service alone: records are pushed to it and read from it. Ctrl-C finishes what is under way."""
+    from otn_dagster.web import run
+
+    settings = load_settings()
+    with server_of(settings):
+        listening = run.listen(host, port)
+        console.print(f"web service: [bold]http://{host}:{listening.getsockname()[1]}[/]   stop with Ctrl-C")
+        run.serve(settings, listening)
 
 
 @app.command()

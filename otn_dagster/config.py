@@ -9,19 +9,47 @@ embedded server is started), ``OTN_CONFIG`` (folder of the yaml files, default `
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
-class _Strict(BaseModel):
+class BadConfiguration(ValueError):
+    """A configuration file that cannot be used: names file, key, what was found and what was expected."""
+
+
+class Strict(BaseModel):
+    """A block of configuration: a key that it does not know is refused, so that no misspelt setting is silently off."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Node(_Strict):
+def configuration_folder() -> Path:
+    """Where the yaml files are."""
+    return Path(os.environ.get("OTN_CONFIG") or PROJECT_ROOT / "config")
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A yaml file that holds a mapping, without its empty entries; raises BadConfiguration."""
+    try:
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadConfiguration(f"{path}: not yaml: {error}") from error
+    if not isinstance(written, dict):
+        raise BadConfiguration(f"{path}: found {type(written).__name__}, expected a mapping of settings")
+    return {key: value for key, value in written.items() if value is not None}
+
+
+def explain(path: Path, error: ValidationError) -> str:
+    """What is wrong with a file: each key, what was found, what was expected."""
+    lines = [f"{'.'.join(str(p) for p in e['loc'])}: found {e['input']!r}, {e['msg'].lower()}" for e in error.errors()]
+    return f"{path}: " + "; ".join(lines)
+
+
+class Node(Strict):
     """One node of the network: where its projects belong and which of its policies differ."""
 
     code: str = Field(pattern=r"^[A-Z][A-Z0-9]{1,15}$")
@@ -32,7 +60,7 @@ class Node(_Strict):
     max_clock_drift_seconds_per_day: float = Field(default=10, gt=0)
 
 
-class PushRule(_Strict):
+class PushRule(Strict):
     """The rule that fills the calendar where no date was announced."""
 
     weekday: str
@@ -41,21 +69,21 @@ class PushRule(_Strict):
     first_year: int
 
 
-class AnnouncedPush(_Strict):
+class AnnouncedPush(Strict):
     """A push date that the network announced, with where it was read."""
 
     date: str
     source: str
 
 
-class PushCalendarSettings(_Strict):
+class PushCalendarSettings(Strict):
     """Contents of ``config/pushes.yaml``."""
 
     rule: PushRule
     announced: list[AnnouncedPush]
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """Everything a process needs to know before it touches data."""
 
     data: Path
@@ -95,7 +123,7 @@ class Settings(_Strict):
 
 def load_settings() -> Settings:
     """Read ``config/*.yaml`` and the environment; raises ValueError naming what is wrong."""
-    folder = Path(os.environ.get("OTN_CONFIG") or PROJECT_ROOT / "config")
+    folder = configuration_folder()
     nodes_file = yaml.safe_load((folder / "nodes.yaml").read_text(encoding="utf-8"))
     defaults = nodes_file.get("defaults") or {}
     pushes = yaml.safe_load((folder / "pushes.yaml").read_text(encoding="utf-8"))

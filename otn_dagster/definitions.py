@@ -5,6 +5,7 @@ Belongs here: gathering. Does not belong here: anything else.
 
 import dagster as dg
 
+import assets.live
 import assets.loading
 import assets.loading_checks
 import assets.push
@@ -13,24 +14,27 @@ import assets.streams_described
 import assets.summaries
 import sensors.failures
 import sensors.incoming_files
+import sensors.live
 import sensors.push_calendar
 import sensors.streams
-from otn_dagster.resources import Lake, NodeDatabase, Streams
+from otn_dagster.resources import Lake, Live, NodeDatabase, Streams
 
-ASSET_MODULES = [assets.loading, assets.push, assets.summaries, assets.streams, assets.streams_described]
+ASSET_MODULES = [assets.loading, assets.push, assets.summaries, assets.streams, assets.streams_described, assets.live]
 
 
 def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Definitions:
     """All definitions; tests pass resources of their own."""
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
-        asset_checks=assets.loading_checks.loading_checks,
-        jobs=[*sensors.incoming_files.jobs, *sensors.push_calendar.jobs, *sensors.streams.jobs],
+        asset_checks=[*assets.loading_checks.loading_checks, assets.live.live_silence_checks],
+        jobs=[*sensors.incoming_files.jobs, *sensors.push_calendar.jobs, *sensors.streams.jobs, *sensors.live.jobs],
         sensors=[
             sensors.incoming_files.incoming_files,
             sensors.push_calendar.next_push_step,
             sensors.failures.failed_run,
             sensors.streams.stream_answers,
+            sensors.live.live_pushes,
+            sensors.live.live_silence,
         ],
         schedules=[
             sensors.push_calendar.push_at_cutoff,
@@ -39,8 +43,15 @@ def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Defini
             sensors.streams.gaps_daily,
             sensors.streams.streams_described_daily,
             sensors.streams.old_versions_weekly,
+            *sensors.live.schedules,
         ],
-        resources={"database": NodeDatabase(), "lake": Lake(), "streams": Streams(), **(resource_overrides or {})},
+        resources={
+            "database": NodeDatabase(),
+            "lake": Lake(),
+            "streams": Streams(),
+            "live": Live(),
+            **(resource_overrides or {}),
+        },
         executor=dg.in_process_executor,
     )
 

@@ -1,4 +1,4 @@
-"""By what Dagster divides the platform's work: submissions, push dates, projects, streams.
+"""By what Dagster divides the platform's work: submissions, push dates, projects, streams, live datasets.
 
 Belongs here: partition definitions and how they map. Does not belong here: which keys there are when (``sensors/``).
 """
@@ -16,6 +16,7 @@ submissions = {kind: dg.DynamicPartitionsDefinition(name=f"{kind}_submissions") 
 
 # Static, so that a fresh clone knows them; to the end of next year, so that every redeploy refreshes them in time.
 push_dates = dg.StaticPartitionsDefinition(calendar.push_dates(load_settings().pushes, dt.datetime.now(dt.UTC).date()))
+live_datasets = dg.DynamicPartitionsDefinition(name="live_datasets")
 streams = dg.DynamicPartitionsDefinition(name="streams")
 projects = dg.DynamicPartitionsDefinition(name="projects")
 push_projects = dg.MultiPartitionsDefinition({"push": push_dates, "project": projects})

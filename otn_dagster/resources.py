@@ -1,4 +1,4 @@
-"""What a run may touch: the node database, the lake of push files, the streams and their stores.
+"""What a run may touch: the node database, the lake of push files, streams and their stores, live datasets.
 
 Belongs here: handing domain objects to assets, and turning domain errors into Dagster failures. Does not belong here:
 any rule or any SQL.
@@ -13,6 +13,8 @@ import dagster as dg
 from otn_dagster import database
 from otn_dagster.config import Settings, load_settings
 from otn_dagster.database import Connection
+from otn_dagster.live import apply, detections, remote, silence
+from otn_dagster.live.configuration import Dataset, LiveDatasets, load_live
 from otn_dagster.pushes import LoadingLocked
 from otn_dagster.streams import configuration
 from otn_dagster.streams.harvest import Harvester
@@ -108,3 +110,52 @@ class Streams(dg.ConfigurableResource):
     def described(self) -> Path:
         """Where tables about streams are."""
         return configuration.described_folder(load_settings())
+
+
+class Live(dg.ConfigurableResource):
+    """Live datasets: their configuration, log and tables."""
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the node."""
+        return load_settings()
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection in one transaction."""
+        with database.connect(self.settings) as connection:
+            yield connection
+
+    def datasets(self) -> LiveDatasets:
+        """All datasets as they are configured now."""
+        return load_live()
+
+    def dataset(self, name: str) -> Dataset:
+        """One dataset; a name that is not configured fails the run."""
+        try:
+            return load_live().dataset(name)
+        except KeyError as error:
+            raise dg.Failure(error.args[0], allow_retries=False) from error
+
+    def bring_up_to_date(self, name: str, run_id: str) -> tuple[remote.Taken | None, apply.Applied]:
+        """Take the fetched file that waits, apply the log; a schema that the table cannot follow fails the run, saying how to go on."""
+        dataset = self.dataset(name)
+        taken = remote.take(self.settings, dataset) if dataset.source else None
+        try:
+            with self.connect() as connection:
+                return taken, apply.apply(connection, dataset, run_id)
+        except apply.NeedsReplay as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+    def submit_detections(self, name: str) -> list[detections.Written]:
+        """Receiver-days of a dataset of detections as files in ``incoming/``."""
+        dataset = self.dataset(name)
+        if dataset.kind != "detections":
+            return []
+        with self.connect() as connection:
+            return detections.submit(connection, self.settings, dataset)
+
+    def watch(self) -> tuple[list[silence.Finding], list[silence.Notice]]:
+        """Who is silent, and what began or ended."""
+        with self.connect() as connection:
+            return silence.watch(connection, load_live())

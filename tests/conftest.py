@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from otn_dagster import database
-from otn_dagster.config import Settings, load_settings
+from otn_dagster.config import PROJECT_ROOT, Settings, load_settings
 from otn_dagster.embedded import EmbeddedServer
+from tests.livenode import LiveNode
 from tests.node import Node
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
@@ -51,6 +52,15 @@ def settings(server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def node(settings: Settings) -> Node:
     """A node to drop files into, load and push."""
     return Node(settings)
+
+
+@pytest.fixture
+def live(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LiveNode:
+    """A node with a configuration of its own, without live datasets yet."""
+    folder = tmp_path / "config"
+    shutil.copytree(PROJECT_ROOT / "config", folder, ignore=shutil.ignore_patterns("live"))
+    monkeypatch.setenv("OTN_CONFIG", str(folder))
+    return LiveNode(settings, folder)
 
 
 @pytest.fixture(scope="session")

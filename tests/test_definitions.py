@@ -33,7 +33,7 @@ def graph() -> Any:
 def test_every_asset_says_what_it_is(graph: Any):
     for node in graph.asset_nodes:
         assert node.description and len(node.description) > 20, node.key
-        assert node.group_name in {"loading", "push", "summaries", "streams"}, node.key
+        assert node.group_name in {"loading", "push", "summaries", "streams", "live"}, node.key
         assert node.owners == ["team:otn-data"] and node.kinds, node.key
         assert node.is_partitioned or node.key.to_user_string() in OF_ALL_STREAMS, node.key
 

@@ -19,25 +19,17 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from otn_dagster.config import PROJECT_ROOT, Settings
+from otn_dagster.config import BadConfiguration, Settings, Strict, configuration_folder, explain, read_mapping
 from otn_dagster.streams.location import Location
 
 REFDES = re.compile(r"^[A-Z0-9]{2,8}(-[A-Za-z0-9]+){1,4}$")
-
-
-class BadConfiguration(ValueError):
-    """A configuration file that cannot be used: names file, key, what was found and what was expected."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class StreamName(_Strict):
+class StreamName(Strict):
     """Delivery method and name of a stream."""
 
     method: str = Field(pattern=r"^[A-Za-z0-9_]+$")
@@ -58,7 +50,7 @@ class HarvestOptions(_Lenient):
     custom_range: CustomRange | None = None
 
 
-class Source(_Strict):
+class Source(Strict):
     """Where a stream comes from."""
 
     kind: Literal["ooinet", "erddap", "folder"] = "ooinet"
@@ -67,14 +59,14 @@ class Source(_Strict):
     pattern: str = "*.nc"
 
 
-class Tolerances(_Strict):
+class Tolerances(Strict):
     """How much a new version may lack before it is refused."""
 
     least_share_of_announced: float = Field(default=0.98, ge=0, le=1)
     least_share_of_before: float = Field(default=0.999, ge=0, le=1)
 
 
-class Stream(_Strict):
+class Stream(Strict):
     """One stream: an instrument's data of one kind, by one delivery method."""
 
     instrument: str
@@ -114,7 +106,7 @@ class Stream(_Strict):
         return self.refresh_machine or self.machine
 
 
-class Place(_Strict):
+class Place(Strict):
     """Where stores lie; without a URL, a folder under the data root."""
 
     url: str | None = None
@@ -123,7 +115,7 @@ class Place(_Strict):
     anonymous: bool = False
 
 
-class Retention(_Strict):
+class Retention(Strict):
     """How long versions and answers are kept."""
 
     versions_days: float = Field(default=30, gt=0)
@@ -131,7 +123,7 @@ class Retention(_Strict):
     answers_days: float = Field(default=7, ge=0)
 
 
-class StreamSettings(_Strict):
+class StreamSettings(Strict):
     """Contents of ``config/streams.yaml`` and all streams."""
 
     store: Place = Place()
@@ -153,7 +145,7 @@ class StreamSettings(_Strict):
 
 def load_streams(folder: Path | None = None) -> StreamSettings:
     """Read ``config/streams.yaml`` and ``config/streams/**/*.yaml``; raises BadConfiguration naming file and key."""
-    folder = folder or Path(os.environ.get("OTN_CONFIG") or PROJECT_ROOT / "config")
+    folder = folder or configuration_folder()
     shared_file = folder / "streams.yaml"
     shared = yaml.safe_load(shared_file.read_text(encoding="utf-8")) if shared_file.exists() else {}
     defaults, by_stream_name = shared.pop("defaults", {}), shared.pop("by_stream_name", {})
@@ -167,36 +159,23 @@ def load_streams(folder: Path | None = None) -> StreamSettings:
     try:
         settings = StreamSettings(**shared, streams=streams)
     except ValidationError as error:
-        raise BadConfiguration(_explain(shared_file, error)) from error
+        raise BadConfiguration(explain(shared_file, error)) from error
     url = os.environ.get("OOINET_URL")
     return settings.model_copy(update={"ooinet_url": url}) if url else settings
 
 
 def _read(path: Path, defaults: dict[str, Any], by_stream_name: dict[str, dict[str, Any]]) -> Stream:
-    try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise BadConfiguration(f"{path}: not yaml: {error}") from error
-    if not isinstance(written, dict):
-        raise BadConfiguration(
-            f"{path}: found {type(written).__name__}, expected a mapping with 'instrument' and 'stream'"
-        )
-    written = {key: value for key, value in written.items() if value is not None}
+    written = read_mapping(path)
     name = (written.get("stream") or {}).get("name", "") if isinstance(written.get("stream"), dict) else ""
     try:
         stream = Stream(**{**defaults, **by_stream_name.get(name, {}), **written})
     except ValidationError as error:
-        raise BadConfiguration(_explain(path, error)) from error
+        raise BadConfiguration(explain(path, error)) from error
     if not REFDES.match(stream.instrument):
         raise BadConfiguration(
             f"{path}: instrument is {stream.instrument!r}, expected a reference designator such as CE04OSPS-SF01B-4F-PCO2WA102"
         )
     return stream
-
-
-def _explain(path: Path, error: ValidationError) -> str:
-    lines = [f"{'.'.join(str(p) for p in e['loc'])}: found {e['input']!r}, {e['msg'].lower()}" for e in error.errors()]
-    return f"{path}: " + "; ".join(lines)
 
 
 def store_location(settings: Settings, streams: StreamSettings, key: str) -> Location:

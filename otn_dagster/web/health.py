@@ -1,0 +1,32 @@
+"""Whether the service lives, and whether it can keep what it is sent.
+
+Belongs here: what a supervisor asks. Does not belong here: how datasets do.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from otn_dagster.web.answers import Health, Refused, answer
+
+
+async def alive(_: Request) -> Response:
+    """GET /healthz: the process answers."""
+    return answer(Health("ok"))
+
+
+async def ready(request: Request) -> Response:
+    """GET /readyz: something can be written durably now."""
+
+    def write(connection) -> None:
+        connection.execute("create temporary table if not exists ready (at timestamptz) on commit drop")
+        connection.execute("select pg_current_xact_id()")
+
+    try:
+        await request.app.state.service.query(write)
+    except Refused:
+        return answer(Health("not ready"), 503, {"Retry-After": "2"})
+    return answer(Health("ok"))
+
+
+routes = [Route("/healthz", alive, methods=["GET"]), Route("/readyz", ready, methods=["GET"])]

@@ -1,0 +1,54 @@
+"""Parameters of a request, each checked; what nobody knows is refused, so that a misspelt one is not silently off.
+
+Belongs here: query strings and the header of the key. Does not belong here: bodies.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from starlette.requests import Request
+
+from otn_dagster.web.answers import Refused
+
+
+def token_of(request: Request) -> str | None:
+    """The key in the header. A key in the URL is not looked at: URLs are written down everywhere."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def parameters(request: Request, *known: str) -> dict[str, str]:
+    """The query's parameters, each once; raises Refused."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            expected = ", ".join(known) or "none"
+            raise Refused("bad_parameter", f"found the parameter {name[:60]!r}, expected some of: {expected}")
+        if name in found:
+            raise Refused("bad_parameter", f"the parameter {name} stands there twice")
+        found[name] = value
+    return found
+
+
+def one_of(given: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
+    """A word."""
+    value = given.get(name, default)
+    if value not in choices:
+        raise Refused("bad_parameter", f"{name}: found {value[:60]!r}, expected one of {', '.join(choices)}")
+    return value
+
+
+def flag(given: Mapping[str, str], name: str) -> bool:
+    """Yes or no."""
+    return one_of(given, name, ("1", "true", "0", "false"), "0") in ("1", "true")
+
+
+def number(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    """A whole number."""
+    value = given.get(name)
+    if value is None:
+        return default
+    if not value.isdecimal() or not least <= int(value) <= most:
+        raise Refused(
+            "bad_parameter", f"{name}: found {value[:60]!r}, expected a whole number from {least:,} to {most:,}"
+        )
+    return int(value)

@@ -1,0 +1,174 @@
+"""What all requests share: the datasets as they are configured now, keys, the writer, bounds.
+
+Belongs here: state of the process and how it is kept up to date. Does not belong here: routes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+from starlette.concurrency import run_in_threadpool
+
+from otn_dagster import database
+from otn_dagster.config import Settings
+from otn_dagster.live import configuration, keys, registry
+from otn_dagster.live.configuration import Dataset
+from otn_dagster.live.keys import Key
+from otn_dagster.live.quick import QuickLook
+from otn_dagster.live.schema import Schema
+from otn_dagster.web.answers import Refused
+from otn_dagster.web.bodies import Budget
+from otn_dagster.web.quotas import Quotas
+from otn_dagster.web.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LOOKS = 2.0
+KEY_SECONDS = 5.0
+MOST_KEYS_REMEMBERED = 10_000
+SECONDS_TO_A_CONNECTION = 5.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A dataset as the service serves it."""
+
+    dataset: Dataset
+    schema: Schema
+    version: int
+    quick: QuickLook
+    disabled: str | None
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest body."""
+        return int(self.dataset.limits.body_mb * 1_000_000)
+
+
+class Service:
+    """State of one process of the service."""
+
+    def __init__(self, settings: Settings, make_writer: Callable[[Callable[[], psycopg.Connection]], Writer] = Writer):
+        """``make_writer`` lets tests and benchmarks see what another writer would do."""
+        self.settings = settings
+        self.quotas, self.budget = Quotas(), Budget()
+        self.served: dict[str, Served] = {}
+        self._make_writer = make_writer
+        self._stamp: object = None
+        self._keys: dict[str, tuple[Key | None, float]] = {}
+        self._watcher: asyncio.Task | None = None
+
+    async def start(self) -> None:
+        """Open the database, read the configuration, keep it up to date."""
+        url = await run_in_threadpool(lambda: database.ready(database.database_url(self.settings)))
+        self.pool = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=8,
+            timeout=SECONDS_TO_A_CONNECTION,
+            open=False,
+            configure=_in_utc,
+            check=ConnectionPool.check_connection,
+        )
+        await run_in_threadpool(self.pool.open, True, 30.0)
+        self.writer = self._make_writer(lambda: psycopg.connect(url, connect_timeout=5))
+        await run_in_threadpool(self._look, True)
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Let what is pending become durable, then close."""
+        if self._watcher:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        await self.writer.drain()
+        await run_in_threadpool(self.pool.close)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            try:
+                await run_in_threadpool(self._look, False)
+            except Exception as error:  # what is served stays as it was
+                logger.warning("the configuration could not be looked at: %s", error)
+
+    def _look(self, first: bool) -> None:
+        """Read configuration that changed, and the switches that people turned."""
+        stamp = configuration.stamp_of()
+        changed = first or stamp != self._stamp
+        found = configuration.load_live() if changed else None
+        datasets = found.datasets if found else {name: one.dataset for name, one in self.served.items()}
+        for problem in found.problems if found else []:
+            logger.warning("not served: %s", problem)
+        served: dict[str, Served] = {}
+        with self.pool.connection() as connection:
+            for name, dataset in datasets.items():
+                served[name] = self._serve(connection, dataset, changed)
+        self.served, self._stamp = served, stamp
+
+    def _serve(self, connection: psycopg.Connection, dataset: Dataset, changed: bool) -> Served:
+        before = self.served.get(dataset.name)
+        disabled = None
+        if before and not changed:
+            disabled = registry.switches(connection, dataset).disabled
+            return Served(dataset, before.schema, before.version, before.quick, disabled)
+        version = registry.register(connection, dataset)
+        disabled = registry.switches(connection, dataset).disabled
+        schema = dataset.schema_
+        quick = before.quick if before and before.schema == schema else QuickLook(schema)
+        return Served(dataset, schema, version, quick, disabled)
+
+    async def query[Result](self, ask: Callable[[psycopg.Connection], Result]) -> Result:
+        """Ask the database in a thread, in one transaction; raises Refused where it cannot be reached."""
+        try:
+            return await run_in_threadpool(self._query, ask)
+        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if isinstance(error, psycopg.errors.DiskFull):
+                raise Refused("storage_full", retry_after=60) from None
+            raise Refused("unavailable", retry_after=2) from None
+
+    def _query[Result](self, ask: Callable[[psycopg.Connection], Result]) -> Result:
+        with self.pool.connection() as connection:
+            return ask(connection)
+
+    async def key_of(self, token: str) -> Key:
+        """The live key of a token; raises Refused. What is known is some seconds old; the log looks again."""
+        parts = keys.split(token)
+        if parts is None:
+            raise Refused("bad_key")
+        kid, secret = parts
+        known = self._keys.get(kid)
+        if known is None or known[1] < time.monotonic():
+            if len(self._keys) >= MOST_KEYS_REMEMBERED:
+                self._keys.clear()
+            known = (await self.query(lambda connection: keys.find(connection, kid)), time.monotonic() + KEY_SECONDS)
+            self._keys[kid] = known
+        key = known[0]
+        if key is None or not keys.opens(key, secret) or key.state != "live":
+            raise Refused("bad_key")
+        return key
+
+    async def load_usage(self, kid: str) -> None:
+        """Start the day's counts of a key from what is durable."""
+        if self.quotas.knows(kid):
+            return
+        row = await self.query(
+            lambda connection: connection.execute(
+                "select records, bytes from platform.live_usage"
+                " where kid = %s and day = (clock_timestamp() at time zone 'UTC')::date",
+                [kid],
+            ).fetchone()
+        )
+        if not self.quotas.knows(kid):
+            self.quotas.load(kid, *(row or (0, 0)))
+
+
+def _in_utc(connection: psycopg.Connection) -> None:
+    connection.execute("set time zone 'UTC'")
+    connection.execute("set statement_timeout = '120s'")
+    connection.commit()
