@@ -1,0 +1,232 @@
+"""The service under bad conditions, through a real socket: slow clients, too much at once, a full disk, no database."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from otn_dagster.live.log import Logged, Push
+from otn_dagster.web import bodies, run
+from otn_dagster.web.app import make_app
+from otn_dagster.web.service import Service
+from otn_dagster.web.writer import Writer
+from tests.livenode import LiveNode, record
+
+
+class Running:
+    """The service on a real socket, in a thread of this process."""
+
+    def __init__(self, live: LiveNode, **options: Any):
+        self.service = Service(live.settings, **options)
+        self.listening = run.listen("127.0.0.1", 0)
+        self.port = self.listening.getsockname()[1]
+        self.server = uvicorn.Server(uvicorn.Config(make_app(self.service), log_level="warning", access_log=False))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]}, daemon=True)
+
+    def __enter__(self) -> "Running":
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self.thread.join(30)
+
+    def push(self, token: str, records: Any, **headers: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        given = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **headers}
+        connection.request("POST", "/v1/datasets/ctd/records", json.dumps(records), given)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read()), {k.lower(): v for k, v in answer.headers.items()}
+
+
+def test_a_slow_client_is_told_so_and_holds_nobody_up(live: LiveNode, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bodies, "SECONDS_TO_FIRST_BYTE", 0.5)
+    monkeypatch.setattr(bodies, "SECONDS_FOR_A_BODY", 1.0)
+    live.configure()
+    token = live.key()
+    with Running(live) as running:
+        head = (
+            f"POST /v1/datasets/ctd/records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n["
+        ).encode()
+        silent, dripping = (socket.create_connection(("127.0.0.1", running.port)) for _ in range(2))
+        silent.sendall(head)
+        dripping.sendall(head)
+        for _ in range(20):
+            with contextlib.suppress(OSError):
+                dripping.sendall(b" ")
+            assert running.push(token, [record()], **{"Idempotency-Key": "one"})[0] in (200, 429)
+            time.sleep(0.1)
+        for one in (silent, dripping):
+            one.settimeout(10)
+            answer = one.recv(10_000).decode()
+            assert answer.startswith("HTTP/1.1 408") and '"code":"too_slow"' in answer
+        assert running.service.budget.held == 0
+    assert live.log() == 1
+
+
+class Held(Writer):
+    """A disk that is slow until it is let go."""
+
+    go = threading.Event()
+
+    def _flush(self, pushes: list[Push], refusals: list[Any]) -> list[Logged | Exception]:
+        self.go.wait(30)
+        return super()._flush(pushes, refusals)
+
+
+def test_beyond_its_memory_the_service_says_busy_and_then_goes_on(live: LiveNode):
+    live.configure(limits={"requests_per_second": 1000})
+    token = live.key()
+    Held.go.clear()
+    answers: list[tuple[int, dict[str, Any], dict[str, str]]] = []
+    with Running(live, make_writer=lambda connect: Held(connect, most_pending_bytes=5_000)) as running:
+        threads = [
+            threading.Thread(target=lambda n=n: answers.append(running.push(token, [record(hour=n)])))
+            for n in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        while len(answers) < 7:
+            time.sleep(0.01)
+        assert {(status, body["code"], headers["retry-after"]) for status, body, headers in answers} == {
+            (503, "busy", "1")
+        }
+        Held.go.set()
+        for thread in threads:
+            thread.join()
+        assert running.push(token, [record(hour=20)])[0] == 200
+    taken = sum(status == 200 for status, _, _ in answers)
+    assert 0 < taken < 12 and live.log() == taken + 1
+
+
+def test_a_group_with_one_bad_push_keeps_the_others(live: LiveNode):
+    """Whatever PostgreSQL refuses of one push fails that push alone."""
+    live.configure()
+
+    async def push_all() -> list[Any]:
+        import psycopg
+
+        from otn_dagster import database
+
+        writer = Writer(lambda: psycopg.connect(database.database_url(live.settings)))
+        good = {"dataset": "ctd", "author": "a", "kid": None, "op": "push", "records": 1, "body_kind": "json"}
+        pushes = [
+            Push(**good, schema_version=2**40 if n == 3 else 1, body_sha256=b"x", body=b"x", idempotency_key=str(n))
+            for n in range(6)
+        ]
+        done = await asyncio.gather(*(writer.append(push) for push in pushes), return_exceptions=True)
+        await writer.drain()
+        return done
+
+    done = asyncio.run(push_all())
+    assert [isinstance(one, Logged) for one in done] == [True, True, True, False, True, True]
+    assert live.log() == 5
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of some megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=40m", "small", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_of_the_database(live: LiveNode, small_disk: Path, server: Any):
+    """The table's disk is full: what is answered says so, and nothing of it is kept."""
+    space = small_disk / "space"
+    space.mkdir(mode=0o700)
+    if server.user:
+        shutil.chown(space, server.user)
+    for parent in space.parents:
+        if str(parent).startswith("/tmp/pytest"):
+            parent.chmod(0o755)
+    import psycopg
+
+    from otn_dagster import database
+
+    name = f"small_{os.getpid()}"
+    with psycopg.connect(database.database_url(live.settings), autocommit=True) as connection:
+        connection.execute(f"create tablespace {name} location '{space}'")
+        connection.execute(f"alter table platform.live_log set tablespace {name}")
+    live.configure(limits={"requests_per_second": 1000, "body_mb": 10})
+    token = live.key()
+    statuses = []
+    with Running(live) as running:
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(b"x" * 39_000_000)
+        with contextlib.suppress(OSError), ballast.open("ab") as file:
+            while True:
+                file.write(b"x" * 4096)
+                file.flush()
+        for number in range(60):
+            status, body, headers = running.push(token, [{**record(), "station_id": os.urandom(300_000).hex()}])
+            statuses.append(status)
+            if status != 200:
+                assert (status, body["code"], headers["retry-after"]) == (503, "storage_full", "60"), number
+                break
+        kept = live.log()
+        assert statuses[-1] == 503 and kept == statuses.count(200)
+        ballast.unlink()
+        assert running.push(token, [record(hour=1)])[0] == 200
+    assert live.log() == kept + 1
+    with psycopg.connect(database.database_url(live.settings), autocommit=True) as connection:
+        connection.execute("alter table platform.live_log set tablespace pg_default")
+        connection.execute(f"drop tablespace {name}")
+
+
+def test_a_full_disk_of_files(live: LiveNode, small_disk: Path, monkeypatch: pytest.MonkeyPatch):
+    import base64
+
+    fields = {"k": "text", "photo": {"type": "file", "most_mb": 60}}
+    live.configure(key=["k"], fields=fields, limits={"body_mb": 80})
+    token = live.key()
+    settings = live.settings.model_copy(update={"data": small_disk})
+    monkeypatch.setattr(live, "settings", settings)
+    content = base64.b64encode(os.urandom(43_000_000)).decode()
+    with Running(live) as running:
+        item = {"k": "a", "photo": {"content": content, "content-type": "application/octet-stream"}}
+        status, body, _ = running.push(token, [item])
+    assert (status, body["code"]) == (503, "storage_full") and live.log() == 0
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+
+
+def test_without_its_database_the_service_says_so(live: LiveNode):
+    live.configure()
+    token = live.key()
+    with Running(live) as running:
+        assert running.push(token, [record()])[0] == 200
+        running.service.pool.close()
+        running.service._keys.clear()
+        status, body, headers = running.push(token, [record()])
+        assert (status, body["code"], headers["retry-after"]) == (503, "unavailable", "2")
+        connection = http.client.HTTPConnection("127.0.0.1", running.port)
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().status == 503
+
+
+def test_loopback_is_the_default():
+    import inspect
+
+    from otn_dagster import cli
+
+    assert inspect.signature(cli.serve).parameters["host"].default == "127.0.0.1"
