@@ -23,7 +23,7 @@ PER_DATASET: dict[str, Any] = {"group_name": "live", "owners": OWNERS, "partitio
     **PER_DATASET,
     kinds={"postgres"},
     description="The table of a live dataset: every push of its log since the last run is applied, in one transaction. A sensor starts "
-    "it when something was pushed or fetched. Read it as `live.<dataset>` in PostgreSQL, over HTTP, or as a pandas frame.",
+    "it when something was pushed or fetched. Read it as `live_data.<dataset>` in PostgreSQL, over HTTP, or as a pandas frame.",
 )
 def live_dataset(context: dg.AssetExecutionContext, live: Live) -> dg.MaterializeResult:
     """Take the fetched file that waits, if any; apply the log."""

@@ -69,7 +69,9 @@ def apply(connection: Connection, dataset: Dataset, run_id: str | None = None) -
     table = Table(connection, dataset.name, known[version])
     if applied_version != version:
         changed = schema.changes(known[applied_version], known[version])
-        if changed:
+        if changed and done == 0 and not _pushed_otherwise(connection, dataset.name, known, version):
+            table.drop()  # it is empty, and nothing that comes needs its columns
+        elif changed:
             raise NeedsReplay(dataset.name, changed)
     table.ensure(dataset.time)
     table.show(registry.switches(connection, dataset).unpublished is None)
@@ -81,6 +83,12 @@ def apply(connection: Connection, dataset: Dataset, run_id: str | None = None) -
     )
     applied.rows = table.rows()
     return applied
+
+
+def _pushed_otherwise(connection: Connection, name: str, known: dict[int, Schema], version: int) -> bool:
+    """Whether anything in the log was checked with a schema that does not fit this version's table."""
+    rows = connection.execute("select distinct schema_version from platform.live_log where dataset = %s", [name])
+    return any(schema.changes(known[checked_with], known[version]) for (checked_with,) in rows)
 
 
 def watermark(connection: Connection, dataset: Dataset, version: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from otn_dagster.live import schema as schemas
 from otn_dagster.live.schema import Schema
 
 DATASET_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,47}$")
+CRON = re.compile(r"^[0-9A-Za-z*,/#? -]+$")
 DETECTION_FIELDS = {"time": "time", "receiver": "text", "transmitter": "text"}
 
 
@@ -59,6 +60,14 @@ class RemoteSource(Strict):
     sheet: str | None = None
     separator: str = ","
     headers_from_environment: dict[str, str] = {}
+
+    @field_validator("schedules")
+    @classmethod
+    def _are_cron(cls, lines: list[str]) -> list[str]:
+        for line in lines:
+            if len(line.split()) != 5 or not CRON.match(line):
+                raise ValueError(f"found {line!r}, expected the five parts of cron like '30 14 * * WED'")
+        return lines
 
     @field_validator("time_zone")
     @classmethod

@@ -34,6 +34,7 @@ HEADER = [
     "Station Name",
     "Latitude",
     "Longitude",
+    "As of Push",
 ]
 FIELDS = ["time", "receiver", "transmitter", "transmitter_name", "transmitter_serial", "sensor_value", "sensor_unit"]
 FIELDS += ["station_name", "latitude", "longitude"]
@@ -63,7 +64,7 @@ def submit(connection: Connection, settings: Settings, dataset: Dataset, today: 
     for receiver, day, seq in _days_with_news(connection, dataset, today):
         rows = _rows(connection, dataset, receiver, day)
         name = f"live_{dataset.name}_{re.sub(r'[^A-Za-z0-9-]', '_', receiver)}_{day:%Y%m%d}.csv"
-        content = _export(rows)
+        content = _export(rows, seq)
         sha256 = hashlib.sha256(content).hexdigest()
         known = connection.execute(
             "select sha256 from platform.live_submissions where dataset = %s and receiver = %s and day = %s",
@@ -114,14 +115,15 @@ def _rows(connection: Connection, dataset: Dataset, receiver: str, day: dt.date)
     return connection.execute(query, [receiver, start, start + dt.timedelta(days=1)]).fetchall()
 
 
-def _export(rows: list[tuple[Any, ...]]) -> bytes:
+def _export(rows: list[tuple[Any, ...]], seq: int) -> bytes:
+    """The export names the push that it is as of: a day that becomes what it was before is another submission nevertheless."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(HEADER)
     for time, *others in rows:
         at = time.astimezone(dt.UTC)
         clock = at.strftime("%Y-%m-%d %H:%M:%S") + (f".{at.microsecond // 1000:03d}" if at.microsecond else "")
-        writer.writerow([clock, *["" if value is None else value for value in others]])
+        writer.writerow([clock, *["" if value is None else value for value in others], seq])
     return buffer.getvalue().encode()
 
 

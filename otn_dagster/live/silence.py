@@ -99,7 +99,7 @@ def _all_refused(
 ) -> Finding:
     row = connection.execute(
         "select min(at), max(at), count(*), (array_agg(code order by at desc))[1] from platform.live_refused"
-        " where dataset = %s and seq is null and at > coalesce(%s, '-infinity')",
+        " where dataset = %s and seq is null and at > coalesce(%s::timestamptz, '-infinity')",
         [dataset.name, last],
     ).fetchone()
     assert row is not None

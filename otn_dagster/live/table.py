@@ -20,7 +20,7 @@ from otn_dagster.live import files
 from otn_dagster.live.records import Record
 from otn_dagster.live.schema import TYPES, Schema
 
-STORE, VIEWS = "live_store", "live"
+STORE, VIEWS = "live_store", "live_data"
 OWN = {
     "_record_id": "uuid not null",
     "_seq": "bigint not null",
@@ -77,6 +77,11 @@ class Table:
             "select 1 from pg_tables where schemaname = %s and tablename = %s", [STORE, self.name]
         ).fetchone()
         return row is not None
+
+    def drop(self) -> None:
+        """Take table and view away."""
+        self.show(False)
+        self._run("drop table if exists {}", self.table)
 
     def ensure(self, time_field: str | None) -> None:
         """Make it, or add the columns that it lacks. Columns of fields that were left out stay."""

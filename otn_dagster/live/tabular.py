@@ -4,6 +4,7 @@ Belongs here: a file to items, a few thousand at a time. Does not belong here: w
 """
 
 import csv
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +76,7 @@ def _xlsx(path: Path, source: RemoteSource) -> Iterator[dict[str, Any]]:
     import openpyxl
 
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()), read_only=True, data_only=True)
     except Exception as error:
         raise BadFile(f"not an xlsx file: {error}") from None
     if source.sheet and source.sheet not in book.sheetnames:

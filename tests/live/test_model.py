@@ -94,7 +94,9 @@ class Driven:
         self.live.apply(self.name)
         store = sql.Identifier("live_store", self.name)
         with self.live.connect() as connection:
-            now = connection.execute(sql.SQL("select k, v from live.{}").format(sql.Identifier(self.name))).fetchall()
+            now = connection.execute(
+                sql.SQL("select k, v from live_data.{}").format(sql.Identifier(self.name))
+            ).fetchall()
             assert dict(now) == self.model and len(now) == len(self.model)
             as_of = sql.SQL(
                 "select k, v from (select distinct on (_record_id) * from {} where _seq <= %s order by _record_id, _seq desc) t"

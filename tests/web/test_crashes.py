@@ -50,7 +50,7 @@ def assert_nothing_lost_or_doubled(live: LiveNode, clients: list[Client]) -> Non
     assert lost(live, clients) == 0
     assert live.log() == live.value("select count(*) from platform.live_idempotency")  # none twice
     live.apply()
-    rows = live.rows("select station_id, depth from live.ctd")
+    rows = live.rows("select station_id, depth from live_data.ctd")
     sent = {
         (c.author, n * RECORDS_A_PUSH + place)
         for c in clients

@@ -176,7 +176,7 @@ def test_large_integers_and_times_of_all_zones_are_kept_exactly(api: Any, live: 
     api.push({"station_id": "z", "time": "2026-01-01T02:30:00.123456+02:30", "temperature": 1e300})
     live.apply()
     assert [r["depth"] for r in api.read()[:1] + api.read()[1:2] if "depth" in r] == [2**63 - 1]
-    assert live.value("select max(depth) filter (where depth < 9e18::bigint) from live.ctd") == 2**53 + 1
+    assert live.value("select max(depth) filter (where depth < 9e18::bigint) from live_data.ctd") == 2**53 + 1
     assert {r["time"] for r in api.read() if r["station_id"] == "z"} == {"2026-01-01T00:00:00.123456Z"}
 
 
@@ -337,11 +337,11 @@ class TestSwitches:
         assert api.call("GET", "/v1/datasets/ctd/records").status_code == 404
         assert api.push([record(hour=1)]).status_code == 200
         live.apply()
-        assert live.value("select to_regclass('live.ctd')") is None
+        assert live.value("select to_regclass('live_data.ctd')") is None
         with live.connect() as connection:
             registry.switch(connection, "ctd", "unpublished", False, "Naomi", "over")
         live.apply()
-        assert api.read() == [record(), record(hour=1)] and live.value("select count(*) from live.ctd") == 2
+        assert api.read() == [record(), record(hour=1)] and live.value("select count(*) from live_data.ctd") == 2
 
 
 class TestQuotas:
@@ -421,8 +421,8 @@ def test_unknown_fields_are_refused_ignored_or_kept(live: LiveNode):
             assert api.push([item], policy, token=live.key(policy)).status_code == status
     for policy in ("ignore", "keep"):
         live.apply(policy)
-    assert live.value('select _extra from live."ignore"') is None
-    assert live.value("select _extra from live.keep") == {"extra": {"n": [1, None]}}
+    assert live.value('select _extra from live_data."ignore"') is None
+    assert live.value("select _extra from live_data.keep") == {"extra": {"n": [1, None]}}
 
 
 def test_without_a_key_the_same_record_is_one_record(live: LiveNode):

@@ -1,4 +1,4 @@
-create schema live;        -- what people read: one view for each published dataset
+create schema live_data;      -- what people read: one view for each published dataset
 create schema live_store;  -- every version of every record, one table for each dataset
 
 create table platform.live_datasets (
