@@ -83,18 +83,25 @@ def push(
 
 
 @app.command()
-def up(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
-    """Start the database and Dagster (UI and daemon); stop them together with Ctrl-C."""
-    from otn_dagster.servers import Dagster
+def up(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    web_port: Annotated[int, typer.Option(help="Port of the web service that records are pushed to.")] = 3001,
+) -> None:
+    """Start the database, Dagster (UI and daemon) and the web service; stop them together with Ctrl-C."""
+    from otn_dagster.servers import Dagster, WebService
 
     settings = load_settings()
     with server_of(settings):
         with database.connect(settings) as connection:
             pushes.set_drill_clock(connection, None)  # of a demo that was killed
             pushes.announce(connection, settings)
-        with Dagster(port) as dagster:
+        with WebService(web_port) as web, Dagster(port) as dagster:
+            web.wait_until_ready()
             dagster.wait_until_ready()
-            console.print(f"Dagster: [bold]{dagster.url}[/]   files go into {settings.incoming}   stop with Ctrl-C")
+            console.print(
+                f"Dagster: [bold]{dagster.url}[/]   files go into {settings.incoming}   records to [bold]{web.url}[/]"
+                "   stop with Ctrl-C"
+            )
             dagster.wait()
 
 
@@ -125,6 +132,7 @@ def down() -> None:
 def demo(
     headless: Annotated[bool, typer.Option(help="Exit when all is made, without leaving the UI open.")] = False,
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    web_port: Annotated[int, typer.Option(help="Port of the web service.")] = 3001,
     seed: Annotated[int, typer.Option(help="Seed of the network.")] = 7,
 ) -> None:
     """Fill a node with a small network, load it by the sensors, push it, and leave the UI open on the result."""
@@ -132,7 +140,7 @@ def demo(
 
     settings = load_settings()
     with server_of(settings):
-        good = run_demo(settings, console, port, seed, stay_open=not headless)
+        good = run_demo(settings, console, port, web_port, seed, stay_open=not headless)
     raise typer.Exit(0 if good else 1)
 
 

@@ -19,8 +19,11 @@ from otn_dagster.config import PROJECT_ROOT, Settings
 from otn_dagster.embedded import EmbeddedServer
 
 
-class Dagster:
-    """``dagster dev`` on loopback, in a process group of its own, stopped by its process id."""
+class ChildServer:
+    """A server on loopback in a process group of its own, stopped by its process id."""
+
+    name = ""
+    answers_at = ""
 
     def __init__(self, port: int, log: Path | None = None):
         """Output goes to ``log``, or to this process's own where none is given."""
@@ -28,24 +31,16 @@ class Dagster:
         self._port, self._log = port, log
         self._process: subprocess.Popen[bytes] | None = None
 
+    def command(self) -> list[str]:
+        """What is run."""
+        raise NotImplementedError
+
     def __enter__(self) -> Self:
         """Start."""
         output = self._log.open("ab") if self._log else None
-        command = [
-            sys.executable,
-            "-m",
-            "dagster",
-            "dev",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self._port),
-            "-w",
-            "workspace.yaml",
-        ]
         # A session of its own: Ctrl-C reaches this process, which then stops the children in order.
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", *self.command()],
             cwd=PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -68,25 +63,45 @@ class Dagster:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def wait_until_ready(self, seconds: float = 180) -> None:
-        """Return when the webserver answers; raises where it ended or does not come up."""
+        """Return when it answers; raises where it ended or does not come up."""
         assert self._process is not None
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 raise RuntimeError(
-                    f"dagster dev ended with {self._process.returncode}" + (f"; see {self._log}" if self._log else "")
+                    f"{self.name} ended with {self._process.returncode}" + (f"; see {self._log}" if self._log else "")
                 )
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                if urllib.request.urlopen(f"{self.url}/server_info", timeout=5).status == 200:
+                if urllib.request.urlopen(f"{self.url}{self.answers_at}", timeout=5).status == 200:
                     return
             time.sleep(0.5)
-        raise RuntimeError(f"the Dagster UI did not answer at {self.url}")
+        raise RuntimeError(f"{self.name} did not answer at {self.url}")
 
     def wait(self) -> None:
         """Wait until it ends or the person presses Ctrl-C."""
         assert self._process is not None
         with contextlib.suppress(KeyboardInterrupt):
             self._process.wait()
+
+
+class Dagster(ChildServer):
+    """``dagster dev``: the webserver and the daemon."""
+
+    name, answers_at = "dagster dev", "/server_info"
+
+    def command(self) -> list[str]:
+        """What is run."""
+        return ["dagster", "dev", "-h", "127.0.0.1", "-p", str(self._port), "-w", "workspace.yaml"]
+
+
+class WebService(ChildServer):
+    """``otn-dagster serve``: records are pushed to it and read from it."""
+
+    name, answers_at = "the web service", "/readyz"
+
+    def command(self) -> list[str]:
+        """What is run."""
+        return ["otn_dagster.cli", "serve", "--port", str(self._port)]
 
 
 class server_of:

@@ -1,4 +1,4 @@
-"""The demo: streams are harvested, then a network arrives in two waves, is loaded, pushed once for real, once in rehearsal.
+"""The demo: buoys push, streams are harvested, then a network arrives in two waves, is loaded and pushed, once in rehearsal.
 
 Belongs here: the order of events and what the terminal says. Does not belong here: the network (``network.py``) and
 everything that the platform does with it.
@@ -16,17 +16,18 @@ from rich.table import Table
 
 from otn_dagster import calendar, database, headless, pushes
 from otn_dagster.config import Settings
+from otn_dagster.demo import live as live_demo
 from otn_dagster.demo import streams as ocean_streams
 from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import Network, make_network
-from otn_dagster.servers import Dagster
+from otn_dagster.servers import Dagster, WebService
 from otn_dagster.telemetry import submissions
 
 SETTLED = {"loaded", "refused", "held", "waiting", "superseded"}
 LONGEST_WAIT_SECONDS = 1500
 
 
-def run_demo(settings: Settings, console: Console, port: int, seed: int, stay_open: bool) -> bool:
+def run_demo(settings: Settings, console: Console, port: int, web_port: int, seed: int, stay_open: bool) -> bool:
     """Run it all; True where every push kept its laws. Safe to repeat: what is loaded and pushed already stays as it is."""
     network = make_network(seed)
     with database.connect(settings) as connection:
@@ -43,9 +44,16 @@ def run_demo(settings: Settings, console: Console, port: int, seed: int, stay_op
         f"[bold]otn_dagster demo[/]: {len(network.projects)} projects on 3 nodes, {len(network.heard):,} detections"
     )
     good = True
-    with ocean_streams.ooinet(today) as story, Dagster(port, log) as dagster:
-        console.print(f"starting Dagster at {dagster.url} (its log: {log})")
+    with (
+        ocean_streams.ooinet(today) as story,
+        live_demo.datasets(settings),
+        WebService(web_port, settings.data / "web.log") as web,
+        Dagster(port, log) as dagster,
+    ):
+        console.print(f"starting Dagster at {dagster.url} (its log: {log}) and the web service at {web.url}")
         dagster.wait_until_ready()
+        web.wait_until_ready()
+        live_demo.run(settings, console, web.url)
         ocean_streams.run(settings, console, story)
         try:
             if not already:
@@ -62,7 +70,9 @@ def run_demo(settings: Settings, console: Console, port: int, seed: int, stay_op
             headless.run_job("join_ocean", last)
         _say_what_was_made(settings, console, last, following)
         if stay_open:
-            console.print(f"\nThe UI is open at [bold]{dagster.url}[/]; stop with Ctrl-C.")
+            console.print(
+                f"\nThe UI is open at [bold]{dagster.url}[/], the web service at [bold]{web.url}[/]; stop with Ctrl-C."
+            )
             dagster.wait()
     return good
 
