@@ -26,7 +26,7 @@ NOTHING_INLINE = hashlib.sha256(b"").digest()
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A push that was checked and is to be kept."""
+    """A push that was checked and is to be kept; its body as it came."""
 
     dataset: str
     author: str
@@ -195,7 +195,7 @@ def _insert(connection: Connection, pushes: Sequence[Push]) -> list[tuple[int, d
             [p.schema_version for p in pushes],
             [p.body_kind for p in pushes],
             [p.body_sha256 for p in pushes],
-            [p.body for p in pushes],
+            [None if p.body is None else packed(p.body) for p in pushes],
             [p.batch_id for p in pushes],
         ],
     ).fetchall()

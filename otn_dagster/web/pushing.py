@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from otn_dagster.live import batches, files, log, records
+from otn_dagster.live import batches, files, records
 from otn_dagster.live.configuration import live_data
 from otn_dagster.live.keys import Key
 from otn_dagster.live.log import Logged, Push, Refusal
@@ -174,7 +174,7 @@ async def _keep(
                 schema_version=served.version,
                 body_kind=kind,
                 body_sha256=hashlib.sha256(b"%b %d " % (wanted.op.encode(), wanted.partial) + sent).digest(),
-                body=await _aside(len(body), log.packed, body),
+                body=body,
                 idempotency_key=wanted.idempotency_key,
                 size=len(sent),
                 faults=tuple(faults),

@@ -49,7 +49,7 @@ class Driven:
             schema_version=1,
             body_kind="batch" if batch_id else "json",
             body_sha256=hashlib.sha256(body).digest(),
-            body=None if batch_id else log.packed(body),
+            body=None if batch_id else body,
             batch_id=batch_id,
             idempotency_key=f"{random.random()}",
         )
