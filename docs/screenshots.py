@@ -16,11 +16,12 @@ PAGES = {
     "checks": "/assets/raw_tags?view=checks",
     "stream": "/assets/stream_store?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
     "stream-qc": "/assets/stream_qc?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
+    "live": "/assets/live_dataset?view=partitions&partition=demo-buoy",
     "report": "/assets/push_report?partition=SHRK%7C2026-10-15",
 }
 
 # Pages on which a plot is opened, and which of them.
-PLOTS = {"stream": 0, "stream-qc": 1}
+PLOTS = {"stream": 0, "stream-qc": 1, "live": 0}
 
 
 def take(page: Page, address: str, name: str, path: str) -> None:

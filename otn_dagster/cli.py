@@ -88,8 +88,9 @@ def up(
     web_port: Annotated[int, typer.Option(help="Port of the web service that records are pushed to.")] = 3001,
 ) -> None:
     """Start the database, Dagster (UI and daemon) and the web service; stop them together with Ctrl-C."""
-    from otn_dagster.servers import Dagster, WebService
+    from otn_dagster.servers import Dagster, WebService, end_with_signals
 
+    end_with_signals()
     settings = load_settings()
     with server_of(settings):
         with database.connect(settings) as connection:
@@ -137,7 +138,9 @@ def demo(
 ) -> None:
     """Fill a node with a small network, load it by the sensors, push it, and leave the UI open on the result."""
     from otn_dagster.demo.show import run_demo
+    from otn_dagster.servers import end_with_signals
 
+    end_with_signals()
     settings = load_settings()
     with server_of(settings):
         good = run_demo(settings, console, port, web_port, seed, stay_open=not headless)

@@ -24,14 +24,14 @@ from otn_dagster.servers import server_of
 
 app = typer.Typer(help="Live datasets: what is pushed and fetched, switches, recovery.", no_args_is_help=True)
 keys_app = typer.Typer(help="Keys of those who push and read.", no_args_is_help=True)
-console = Console()
+console = Console(highlight=False, soft_wrap=True)
 Name = Annotated[str, typer.Argument(help="A dataset of config/live/.")]
 Who = Annotated[str, typer.Option("--by", help="Who decides.")]
 Why = Annotated[str, typer.Option("--why", help="Why.")]
 
 
 def _stop(text: object, code: int = 2) -> typer.Exit:
-    console.print(f"[red]{text}[/]", highlight=False, soft_wrap=True)
+    console.print(f"[red]{text}[/]")
     return typer.Exit(code)
 
 
@@ -63,11 +63,7 @@ def new_dataset(
         )
     except BadConfiguration as error:
         raise _stop(error) from None
-    console.print(
-        f"{path} written. Make a key: otn-dagster keys new {name} --author NAME --by YOU",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"{path} written. Make a key: otn-dagster keys new {name} --author NAME --by YOU")
 
 
 @app.command("list")
@@ -79,9 +75,9 @@ def list_datasets() -> None:
         for name, dataset in live.datasets.items():
             registry.register(connection, dataset)
             table.add_row(name, dataset.kind, *_stands(connection, dataset))
-    console.print(table)
+    Console().print(table)
     for problem in live.problems:
-        console.print(f"[red]{problem}[/]", highlight=False, soft_wrap=True)
+        console.print(f"[red]{problem}[/]")
     raise typer.Exit(1 if live.problems else 0)
 
 
@@ -109,9 +105,7 @@ def apply_now(name: Name) -> None:
             done = applying.apply(connection, dataset)
         except applying.NeedsReplay as error:
             raise _stop(error, 1) from None
-    console.print(
-        f"pushes {done.from_seq + 1} to {done.to_seq}: {done.outcome}, {done.rows:,} records", highlight=False
-    )
+    console.print(f"pushes {done.from_seq + 1} to {done.to_seq}: {done.outcome}, {done.rows:,} records")
 
 
 @app.command("fetch")
@@ -122,7 +116,7 @@ def fetch_now(name: Name) -> None:
             raise _stop(f"{name} has no remote source; add `source` to config/live/{name}.yaml")
     with server_of(settings):
         found = remote.look(settings, dataset, seconds=3600)
-    console.print(f"{found.outcome}: {found.what}", highlight=False, soft_wrap=True)
+    console.print(f"{found.outcome}: {found.what}")
     raise typer.Exit(1 if found.outcome == "failed" else 0)
 
 
@@ -131,7 +125,7 @@ def _switch(name: str, what: str, on: bool, by: str, why: str) -> None:
         registry.switch(connection, name, what, on, by, why)
         now = registry.switches(connection, dataset)
     reason = now.disabled if what == "disabled" else now.unpublished
-    console.print(f"{name}: {reason or 'open'}; the data stay as they are", highlight=False, soft_wrap=True)
+    console.print(f"{name}: {reason or 'open'}; the data stay as they are")
 
 
 @app.command()
@@ -186,15 +180,12 @@ def replay(
             raise _stop(error, 1) from None
     console.print(
         f"{found.pushes:,} pushes: {found.rows_before:,} records become {found.rows_after:,};"
-        f" {found.added:,} added, {found.removed:,} removed, {found.changed:,} changed, {found.refused:,} refused",
-        highlight=False,
+        f" {found.added:,} added, {found.removed:,} removed, {found.changed:,} changed, {found.refused:,} refused"
     )
     for example in found.examples:
-        console.print(
-            f"  {example['record_id']}\n    was {example['before']}\n    is  {example['after']}", highlight=False
-        )
+        console.print(f"  {example['record_id']}\n    was {example['before']}\n    is  {example['after']}")
     for refusal in found.refusals:
-        console.print(f"  refused: {json.dumps(refusal)}", highlight=False, soft_wrap=True)
+        console.print(f"  refused: {json.dumps(refusal)}")
     console.print("the table was exchanged" if found.swapped else "nothing was changed (dry run)")
 
 
@@ -206,7 +197,7 @@ def alerts(all: Annotated[bool, typer.Option("--all", help="Also those that are 
         found = silence.alerts(connection, all)
     for _, kind, _, level, text, began, ended in found:
         state = f"ended {ended:%Y-%m-%d %H:%M}" if ended else level
-        console.print(f"{began:%Y-%m-%d %H:%M} {kind} [{state}] {text}", highlight=False, markup=False)
+        console.print(f"{began:%Y-%m-%d %H:%M} {kind} [{state}] {text}", markup=False)
     if not found:
         console.print("nothing is silent, nothing is refused")
 
@@ -227,9 +218,9 @@ def history(name: Name) -> None:
     )
     for seq, at, *others in rows:
         table.add_row(str(seq), f"{at:%Y-%m-%d %H:%M:%S}", *["" if value is None else str(value) for value in others])
-    console.print(table)
+    Console().print(table)
     for at, outcome, what in looks:
-        console.print(f"{at:%Y-%m-%d %H:%M:%S} looked: {outcome}, {what}", highlight=False, soft_wrap=True)
+        console.print(f"{at:%Y-%m-%d %H:%M:%S} looked: {outcome}, {what}")
 
 
 @keys_app.command("new")
@@ -246,9 +237,8 @@ def new_key(
             key, token = keys.make(connection, name, author, [right.strip() for right in may.split(",")], by, days)
         except keys.KeyProblem as error:
             raise _stop(error) from None
-    console.print(
-        f"key {key.kid} of {author} for {name} may {', '.join(key.rights)}; it is shown once:", highlight=False
-    )
+    said = f"key {key.kid} of {author} for {name} may {', '.join(key.rights)}; it is shown once:"
+    Console(stderr=True).print(said)  # so that KEY=$(...) holds the key alone
     print(token)
 
 
@@ -263,7 +253,7 @@ def list_keys(name: Annotated[str | None, typer.Argument(help="Only those of thi
             table.add_row(
                 key.kid, key.dataset, key.author, ",".join(key.rights), times[0], key.made_by, *times[1:], key.state
             )
-    console.print(table)
+    Console().print(table)
 
 
 def _change_key(work, kid: str, said: str) -> None:
@@ -273,7 +263,7 @@ def _change_key(work, kid: str, said: str) -> None:
             work(connection, kid)
         except keys.KeyProblem as error:
             raise _stop(error) from None
-    console.print(f"{kid} {said}", highlight=False, soft_wrap=True)
+    console.print(f"{kid} {said}")
 
 
 @keys_app.command("revoke")

@@ -19,6 +19,12 @@ from otn_dagster.config import PROJECT_ROOT, Settings
 from otn_dagster.embedded import EmbeddedServer
 
 
+def end_with_signals() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that a supervisor's stop takes the children along, too."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 class ChildServer:
     """A server on loopback in a process group of its own, stopped by its process id."""
 

@@ -94,7 +94,7 @@ def ask(connection: Connection, dataset: Dataset, question: Question) -> Answer:
         [dataset.name, f'{STORE}."{dataset.name}"'],
     ).fetchone()
     if state is None:
-        raise NotReadable(f"{dataset.name} has no records yet")
+        raise NotReadable(f"{dataset.name} has no table yet; what is pushed is applied within some seconds")
     applied, version, head = state
     schema = registry.versions(connection, dataset.name)[version]
     time_field = dataset.time if dataset.time in schema.fields else None
