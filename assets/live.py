@@ -33,7 +33,7 @@ def live_dataset(context: dg.AssetExecutionContext, live: Live) -> dg.Materializ
     )
 
 
-def _metadata(live: Live, applied: Applied, taken: Taken | None) -> dict[str, Any]:
+def _metadata(live: Live, applied: Applied, taken: list[Taken]) -> dict[str, Any]:
     dataset, outcome = live.dataset(applied.dataset), applied.outcome
     with live.connect() as connection:
         picture = pictures.arrivals(connection, applied.dataset)
@@ -57,7 +57,7 @@ def _metadata(live: Live, applied: Applied, taken: Taken | None) -> dict[str, An
         "lag in seconds": applied.lag_seconds,
         "arrivals": dg.MetadataValue.md(figures.markdown(picture, "arrivals")),
         **({"authors": markdown_table(authors)} if authors else {}),
-        **({"fetched file": taken.what} if taken else {}),
+        **({"fetched file": "; ".join(one.what for one in taken)} if taken else {}),
     }
 
 
@@ -86,7 +86,7 @@ def live_submissions(context: dg.AssetExecutionContext, live: Live) -> dg.Materi
 )
 def live_silence_checks(live: Live):
     """How every watched dataset stands now; a sensor reports the same as soon as something begins or ends."""
-    for standing in silence.standings(live.watch()[0]):
+    for standing in silence.standings(live.standing_findings()):
         yield dg.AssetCheckResult(
             check_name=standing.check,
             asset_key="live_dataset",

@@ -97,9 +97,9 @@ def _stands(connection: Connection, dataset: Dataset) -> list[str]:
 def apply_now(name: Name) -> None:
     """Apply what was pushed, as the sensor does."""
     with _dataset(name) as (settings, _, dataset):
-        taken = remote.take(settings, dataset) if dataset.source else None
-    if taken:
-        console.print(taken.what)
+        taken = remote.take_all(settings, dataset) if dataset.source else []
+    for one in taken:
+        console.print(one.what)
     with _dataset(name) as (_, connection, dataset):
         try:
             done = applying.apply(connection, dataset)

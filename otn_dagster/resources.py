@@ -137,10 +137,10 @@ class Live(dg.ConfigurableResource):
         except KeyError as error:
             raise dg.Failure(error.args[0], allow_retries=False) from error
 
-    def bring_up_to_date(self, name: str, run_id: str) -> tuple[remote.Taken | None, apply.Applied]:
-        """Take the fetched file that waits, apply the log; a schema that the table cannot follow fails the run, saying how to go on."""
+    def bring_up_to_date(self, name: str, run_id: str) -> tuple[list[remote.Taken], apply.Applied]:
+        """Take the fetched files that wait, apply the log; a schema that the table cannot follow fails the run, saying how to go on."""
         dataset = self.dataset(name)
-        taken = remote.take(self.settings, dataset) if dataset.source else None
+        taken = remote.take_all(self.settings, dataset) if dataset.source else []
         try:
             with self.connect() as connection:
                 return taken, apply.apply(connection, dataset, run_id)
@@ -154,6 +154,11 @@ class Live(dg.ConfigurableResource):
             return []
         with self.connect() as connection:
             return detections.submit(connection, self.settings, dataset)
+
+    def standing_findings(self) -> list[silence.Finding]:
+        """Who is silent; changes nothing."""
+        with self.connect() as connection:
+            return silence.look(connection, load_live())[0]
 
     def watch(self) -> tuple[list[silence.Finding], list[silence.Notice]]:
         """Who is silent, and what began or ended."""

@@ -99,7 +99,7 @@ def _fetch_schedule(dataset: Dataset) -> dg.ScheduleDefinition:
     assert dataset.source is not None
 
     @dg.schedule(
-        name=f"fetch_{dataset.name.replace('-', '_')}",
+        name=f"fetch_{dataset.name.replace('-', '__')}",
         job=apply_live,
         cron_schedule=dataset.source.schedules,
         execution_timezone=dataset.source.time_zone,
@@ -130,14 +130,16 @@ def _fetch_schedule(dataset: Dataset) -> dg.ScheduleDefinition:
 
 def _fetch_schedules() -> list[dg.ScheduleDefinition]:
     """One schedule for each dataset with a source; one that Dagster refuses does not stop the others, and is logged."""
-    made = []
+    made: dict[str, dg.ScheduleDefinition] = {}
     for dataset in load_live().datasets.values():
         try:
             if dataset.source:
-                made.append(_fetch_schedule(dataset))
+                schedule = _fetch_schedule(dataset)
+                if made.setdefault(schedule.name, schedule) is not schedule:
+                    raise dg.DagsterInvalidDefinitionError(f"another dataset's schedule is named {schedule.name}, too")
         except dg.DagsterInvalidDefinitionError as error:
             dg.get_dagster_logger().error(f"config/live/{dataset.name}.yaml: schedules: {error}")
-    return made
+    return list(made.values())
 
 
 @dg.schedule(

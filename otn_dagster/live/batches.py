@@ -8,15 +8,14 @@ import uuid
 from collections.abc import Sequence
 
 import msgspec
-from psycopg import sql
 
 from otn_dagster.database import Connection
 from otn_dagster.live import log, records
-from otn_dagster.live.configuration import Dataset
 from otn_dagster.live.files import FileField
 from otn_dagster.live.records import Record
 from otn_dagster.live.schema import Schema
-from otn_dagster.live.table import STORE
+
+MOST_OPEN = 5
 
 
 class BatchProblem(ValueError):
@@ -43,7 +42,20 @@ def _plain(record: Record) -> dict:
 
 
 def open_batch(connection: Connection, dataset: str, author: str) -> str:
-    """Open a batch; its id."""
+    """Open a batch; its id. An author has a few open at most; what was forgotten for a day goes."""
+    forgotten = connection.execute(
+        "select batch_id::text from platform.live_batches where dataset = %s and author = %s and closed_at is null"
+        " and opened_at < clock_timestamp() - interval '1 day'",
+        [dataset, author],
+    ).fetchall()
+    for (old,) in forgotten:
+        give_up(connection, old)
+    count = connection.execute(
+        "select count(*) from platform.live_batches where dataset = %s and author = %s and closed_at is null",
+        [dataset, author],
+    ).fetchone()
+    if count and count[0] >= MOST_OPEN:
+        raise BatchProblem("quota", f"{MOST_OPEN} replacements are open; commit them or give them up")
     batch_id = str(uuid.uuid4())
     connection.execute(
         "insert into platform.live_batches (batch_id, dataset, author) values (%s, %s, %s)", [batch_id, dataset, author]
@@ -94,19 +106,6 @@ def chunks(connection: Connection, batch_id: str) -> tuple[list[int], int]:
         "select chunk_no, records from platform.live_chunks where batch_id = %s order by 1", [batch_id]
     ).fetchall()
     return [number for number, _ in rows], sum(count for _, count in rows)
-
-
-def would_remove(connection: Connection, dataset: Dataset, record_ids: set[str]) -> tuple[int, int]:
-    """(records that now are there and would not be any more, records that are there), by what is applied by now."""
-    table = f'{STORE}."{dataset.name}"'
-    if not connection.execute("select to_regclass(%s)", [table]).fetchone()[0]:  # type: ignore[index]
-        return 0, 0
-    query = sql.SQL(
-        "select count(*) filter (where not _record_id = any(%s::uuid[])), count(*) from {} where _current and not _deleted"
-    ).format(sql.Identifier(STORE, dataset.name))
-    row = connection.execute(query, [list(record_ids)]).fetchone()
-    assert row is not None
-    return row
 
 
 def record_ids(connection: Connection, batch_id: str, schema: Schema) -> set[str]:

@@ -63,7 +63,7 @@ def submit(connection: Connection, settings: Settings, dataset: Dataset, today: 
     written = []
     for receiver, day, seq in _days_with_news(connection, dataset, today):
         rows = _rows(connection, dataset, receiver, day)
-        name = f"live_{dataset.name}_{re.sub(r'[^A-Za-z0-9-]', '_', receiver)}_{day:%Y%m%d}.csv"
+        name = f"live_{dataset.name}_{_in_a_name(receiver)}_{day:%Y%m%d}.csv"
         content = _export(rows, seq)
         sha256 = hashlib.sha256(content).hexdigest()
         known = connection.execute(
@@ -82,6 +82,11 @@ def submit(connection: Connection, settings: Settings, dataset: Dataset, today: 
             [dataset.name, receiver, day, seq, name, sha256],
         )
     return written
+
+
+def _in_a_name(receiver: str) -> str:
+    """A receiver as part of a file's name; no two receivers have the same."""
+    return re.sub(r"[^A-Za-z0-9-]", lambda found: f"_{ord(found[0]):x}_", receiver)
 
 
 def _days_with_news(connection: Connection, dataset: Dataset, today: dt.date) -> list[tuple[str, dt.date, int]]:

@@ -123,7 +123,7 @@ def _http(source: RemoteSource, known: Known, spool: _Spool) -> Fetched:
             )
         if answer.status_code != 200:
             raise CannotFetch(f"{_where(source)} answered {answer.status_code}, expected 200")
-        for block in answer.iter_bytes(1 << 16):
+        for block in answer.iter_bytes():
             spool.add(block)
         etag, modified = answer.headers.get("etag"), answer.headers.get("last-modified")
     return _same_or(spool.keep(etag, modified), known)

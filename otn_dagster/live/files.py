@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,10 @@ def keep(folder: Path, file: FileField) -> None:
     if file.content is None or path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{file.sha256}.{os.getpid()}")
+    descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+    aside = Path(name)
     try:
-        with aside.open("wb") as handle:
+        with os.fdopen(descriptor, "wb") as handle:
             handle.write(file.content)
             handle.flush()
             os.fsync(handle.fileno())

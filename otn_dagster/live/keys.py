@@ -18,6 +18,7 @@ from typing import LiteralString
 from psycopg.rows import class_row
 
 from otn_dagster.database import Connection
+from otn_dagster.live.log import wait_for_log
 
 RIGHTS = ("push", "delete", "replace", "read")
 AUTHOR = re.compile(r"^[A-Za-z][A-Za-z0-9.-]{0,59}$")
@@ -131,6 +132,7 @@ def disable(connection: Connection, kid: str, on: bool) -> None:
 
 
 def _change(connection: Connection, statement: LiteralString, kid: str) -> None:
+    wait_for_log(connection)
     if connection.execute(statement, [kid]).rowcount == 0:
         raise KeyProblem(f"there is no key {kid!r}; `otn-dagster keys list` shows them")
 

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 import zstandard
 from psycopg.rows import class_row
 
-from otn_dagster.database import Connection
+from otn_dagster.database import LIVE_LOG_LOCK, Connection
 from otn_dagster.live.records import Fault
 
-LOG_LOCK = 7_201_005  # a PostgreSQL advisory lock: one writer of the log at a time
 ZSTD_LEVEL = 1
 NOTHING_INLINE = hashlib.sha256(b"").digest()
 
@@ -40,12 +39,8 @@ class Push:
     idempotency_key: str | None = None
     batch_id: str | None = None
     size: int = 0
-    faults: tuple[tuple[Fault, bytes], ...] = ()
-
-    @property
-    def refused(self) -> int:
-        """How many records of it were refused."""
-        return len({fault.index for fault, _ in self.faults})
+    refused: int = 0
+    faults: tuple[tuple[Fault, bytes | None], ...] = ()  # of the first refused records, each with its body once
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def append(connection: Connection, pushes: Sequence[Push]) -> list[Logged | NotL
     Safe to repeat where pushes carry an Idempotency-Key: the same key with the same body is the same push. Keys and datasets
     are looked at under the lock, so nothing of a key is kept after its revocation has committed.
     """
-    connection.execute("select pg_advisory_xact_lock(%s)", [LOG_LOCK])
+    wait_for_log(connection)
     ended = _ended(connection, pushes)
     outcomes: list[Logged | NotLogged | None] = [ended.get(number) for number in range(len(pushes))]
     known = _known(connection, pushes)
@@ -116,12 +111,10 @@ def append(connection: Connection, pushes: Sequence[Push]) -> list[Logged | NotL
     to_insert = []
     for number, push in enumerate(pushes):
         name = (push.dataset, push.author, push.idempotency_key) if push.idempotency_key is not None else None
-        if outcomes[number] is not None:
+        if name in known and not isinstance(outcomes[number], KeyEnded):
+            outcomes[number] = _again(known[name], push.body_sha256)
+        elif outcomes[number] is not None:
             continue
-        if name in known:
-            seq, sha, at, records, refused = known[name]
-            same = sha == push.body_sha256
-            outcomes[number] = Logged(seq, at, True, records, refused) if same else OtherBody()
         elif name in fresh:
             continue  # twice in one group: answered below, from the first
         else:
@@ -134,6 +127,31 @@ def append(connection: Connection, pushes: Sequence[Push]) -> list[Logged | NotL
             outcomes[number] = Logged(seq, at, False, pushes[number].records, pushes[number].refused)
         _note(connection, [(pushes[n], outcomes[n]) for n in to_insert])  # type: ignore[misc]
     return [outcome or _as_first(pushes, fresh, outcomes, number) for number, outcome in enumerate(outcomes)]
+
+
+def wait_for_log(connection: Connection) -> None:
+    """Wait until no writer is under way, and keep writers out until this transaction ends: what it closes is closed at once."""
+    connection.execute("select pg_advisory_xact_lock(%s)", [LIVE_LOG_LOCK])
+
+
+def _again(known: tuple, body_sha256: bytes) -> Logged | NotLogged:
+    seq, sha, at, records, refused = known
+    return Logged(seq, at, True, records, refused) if sha == body_sha256 else OtherBody()
+
+
+def kept_before(
+    connection: Connection, dataset: str, author: str, key: str, body_sha256: bytes
+) -> tuple[Logged, list[Fault]] | None:
+    """The push that was kept under an Idempotency-Key with this body, if any: it stays kept, whatever changed since."""
+    found = _named(connection, [(dataset, author, key)])
+    again = _again(found[dataset, author, key], body_sha256) if found else None
+    if not isinstance(again, Logged):
+        return None
+    rows = connection.execute(
+        "select index, field, code, message from platform.live_refused where seq = %s and index is not null order by refused_no",
+        [again.seq],
+    )
+    return again, [Fault(*row) for row in rows]
 
 
 def _as_first(pushes: Sequence[Push], fresh: dict, outcomes: list, number: int) -> Logged | NotLogged:
@@ -164,14 +182,16 @@ def _ended(connection: Connection, pushes: Sequence[Push]) -> dict[int, NotLogge
 
 
 def _known(connection: Connection, pushes: Sequence[Push]) -> dict[tuple[str, str, str] | None, tuple]:
-    named = [push for push in pushes if push.idempotency_key is not None]
-    if not named:
-        return {}
+    names = [(p.dataset, p.author, p.idempotency_key) for p in pushes if p.idempotency_key is not None]
+    return _named(connection, names) if names else {}
+
+
+def _named(connection: Connection, names: list[tuple[str, str, str]]) -> dict[tuple[str, str, str] | None, tuple]:
     rows = connection.execute(
         "select i.dataset, i.author, i.idempotency_key, i.seq, i.body_sha256, l.received_at, l.records, l.refused"
         " from platform.live_idempotency i join platform.live_log l using (seq)"
         " where (i.dataset, i.author, i.idempotency_key) in (select * from unnest(%s::text[], %s::text[], %s::text[]))",
-        [[p.dataset for p in named], [p.author for p in named], [p.idempotency_key for p in named]],
+        [list(column) for column in zip(*names, strict=True)],
     )
     return {(row[0], row[1], row[2]): row[3:] for row in rows}
 
@@ -248,6 +268,16 @@ def head(connection: Connection, dataset: str) -> int:
     return row[0] or 0 if row else 0
 
 
+def versions_between(connection: Connection, dataset: str, after: int, until: int) -> list[int]:
+    """The schema versions that pushes with ``after`` < seq <= ``until`` were checked with."""
+    rows = connection.execute(
+        "select distinct coalesce(c.schema_version, l.schema_version) from platform.live_log l"
+        " left join platform.live_chunks c on c.batch_id = l.batch_id where l.dataset = %s and l.seq > %s and l.seq <= %s",
+        [dataset, after, until],
+    )
+    return sorted(version for (version,) in rows)
+
+
 def read(connection: Connection, dataset: str, after: int, until: int) -> Iterator[Entry]:
     """Pushes with ``after`` < seq <= ``until``, in order, a few at a time."""
     with connection.cursor(name="live_log_reader", row_factory=class_row(Entry)) as cursor:
@@ -313,4 +343,13 @@ def note_refusals(connection: Connection, refusals: Sequence[Refusal]) -> None:
         )
     connection.execute(
         "delete from platform.live_refused where seq is null and at < clock_timestamp() - interval '30 days'"
+    )
+
+
+def note_misfits(connection: Connection, entry: Entry, faults: Sequence[Fault]) -> None:
+    """Write down what of a kept push a run could not use. Safe to repeat: what is known of the push already is left."""
+    connection.execute(
+        "insert into platform.live_refused (dataset, author, seq, code, message) select %s, %s, %s, %s, %s"
+        " where not exists (select 1 from platform.live_refused where seq = %s)",
+        [entry.dataset, entry.author, entry.seq, faults[0].code, faults[0].message, entry.seq],
     )

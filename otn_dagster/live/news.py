@@ -15,13 +15,13 @@ from otn_dagster.database import Connection
 from otn_dagster.live import apply, remote
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
-Due = dict[str, tuple[int, int]]  # dataset → (newest push, fetched file that waits)
+Due = dict[str, tuple[int, int, int]]  # dataset → (push applied last, newest push, oldest fetched file that waits)
 
 
 class Tried(msgspec.Struct):
     """The newest attempt for a dataset."""
 
-    push: int
+    applied: int
     fetch: int
     attempt: int
     next_at: float
@@ -39,27 +39,25 @@ def due(connection: Connection, known: Collection[str]) -> Due:
     """Configured datasets whose log is ahead of their table, or for which a file waits."""
     ahead, files = apply.behind(connection), remote.waiting(connection)
     return {
-        name: (ahead[name][1] if name in ahead else 0, files.get(name, 0))
-        for name in sorted(known)
-        if name in ahead or name in files
+        name: (*ahead.get(name, (0, 0)), files.get(name, 0)) for name in sorted(known) if name in ahead or name in files
     }
 
 
 def starts(
     wanted: Due, tried: Mapping[str, Tried], running: Collection[str], now: float
 ) -> tuple[list[Start], dict[str, Tried]]:
-    """(runs to start, what to remember). Something new is started at once; the same again after its pause."""
+    """(runs to start, what to remember). A run that got on is followed at once; one that did not is tried again after its pause."""
     found, remembered = [], {}
-    for name, (push, fetch) in wanted.items():
+    for name, (applied, push, fetch) in wanted.items():
         before = tried.get(name)
-        same = before is not None and before.push >= push and before.fetch >= fetch
+        same = before is not None and before.applied == applied and before.fetch == fetch
         if name in running or (before and same and now < before.next_at):
             if before:
                 remembered[name] = before
             continue
         attempt = before.attempt + 1 if before and same else 1
         pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
-        remembered[name] = Tried(push, fetch, attempt, now + pause)
+        remembered[name] = Tried(applied, fetch, attempt, now + pause)
         found.append(Start(name, f"{name} push {push} fetch {fetch} attempt {attempt} at {now:.0f}"))
     return found, remembered
 

@@ -18,23 +18,27 @@ PLAIN = {"boolean": bool, "date": dt.date, "text": str}
 
 
 class QuickLook:
-    """A schema's decoder."""
+    """A schema's decoders."""
 
     def __init__(self, schema: Schema):
-        """Without a decoder where a schema has files or free JSON, which always take the long way."""
-        self._decoder: Any = None
-        if not any(field.type in ("file", "json") for field in schema.fields.values()):
-            self._decoder = msgspec.json.Decoder(list[_typed(schema)])
+        """Without decoders where a schema has files or free JSON, or takes unknown fields: what is skipped is not looked at."""
+        self._one: Any = None
+        if schema.unknown_fields == "forbid" and not any(f.type in ("file", "json") for f in schema.fields.values()):
+            typed = _typed(schema)
+            self._one, self._many = msgspec.json.Decoder(typed), msgspec.json.Decoder(list[typed])
 
     def good(self, body: bytes, kind: str) -> int | None:
         """How many records a body has where all of them are good beyond doubt, else None."""
         doubtful = NULL_CHARACTER in body or any(year in body for year in DOUBTFUL_YEARS)
-        if self._decoder is None or doubtful:
+        if self._one is None or doubtful:
             return None
         try:
             if kind == "ndjson":
-                return len(self._decoder.decode_lines(body))
-            return len(self._decoder.decode(body if body.lstrip()[:1] == b"[" else b"[%b]" % body))
+                return len([self._one.decode(line) for line in body.split(b"\n") if line.strip()])
+            if body[:1] == b"[":
+                return len(self._many.decode(body))
+            self._one.decode(body)
+            return 1
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import psycopg
 from psycopg import sql
 
 from otn_dagster import database
@@ -84,8 +85,20 @@ def moment(text: str) -> dt.datetime:
         raise BadQuestion(str(error)) from None
 
 
+def hold(connection: Connection, name: str) -> None:
+    """Keep a dataset's table from being exchanged while it is read.
+
+    The lock comes before anything that takes a snapshot: a table that was exchanged later than the snapshot would be empty in it.
+    """
+    try:
+        connection.execute(sql.SQL("lock table {} in access share mode").format(sql.Identifier(STORE, name)))
+    except psycopg.errors.UndefinedTable:
+        raise NotReadable(f"{name} has no table yet; what is pushed is applied within some seconds") from None
+
+
 def ask(connection: Connection, dataset: Dataset, question: Question) -> Answer:
-    """Read, in the caller's transaction. Raises NotReadable, BadQuestion."""
+    """Read, in the caller's transaction, of which this is the first question. Raises NotReadable, BadQuestion."""
+    hold(connection, dataset.name)
     if registry.switches(connection, dataset).unpublished:
         raise NotReadable(f"{dataset.name} is not published")
     state = connection.execute(

@@ -20,11 +20,11 @@ import msgspec
 from otn_dagster.live import files
 from otn_dagster.live.schema import Field, Schema
 
+DEEPEST = 100
 EXACT = 2**53  # the largest span of integers that a double holds without gaps
-MOST_FAULTS = 100
-ISO_TIME = re.compile(
-    r"^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)? ?(Z|z|[+-]\d\d(?::?\d\d)?)?$"
-)
+MOST_FAULTS = 100  # bad records that are named
+MOST_FAULTS_OF_A_RECORD = 10
+ISO_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d+))?)?)? ?(Z|z|[+-]\d\d(?::?\d\d)?)?$")
 FIRST_TIME, LAST_TIME = dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 12, 30, tzinfo=dt.UTC)
 
 
@@ -172,18 +172,22 @@ def _faults_or_values(
             continue
         try:
             values[name] = _value(field, value, text, stored)
+            if field.required and values[name] is None:  # NaN in text
+                raise _Bad("required", f"expected a value of type {field.type}, it is {_shown(value)}")
             if name in schema.key and values[name] == "":
                 raise _Bad("required", "expected a value, it is empty")
         except _Bad as error:
             faults.append(Fault(index, name, error.code, str(error)))
     unknown = {name: value for name, value in item.items() if name not in schema.fields}
     if unknown and schema.unknown_fields == "forbid":
-        known = ", ".join(schema.fields)
-        faults += [Fault(index, name, "unknown_field", f"no such field; there are: {known}") for name in unknown]
+        known = ", ".join([*list(schema.fields)[:20], *(["..."] if len(schema.fields) > 20 else [])])
+        faults += [Fault(index, _name(name), "unknown_field", f"no such field; there are: {known}") for name in unknown]
     extra = unknown if unknown and schema.unknown_fields == "keep" else None
-    if extra and _has_null_character(extra):
-        faults.append(Fault(index, None, "null_character", "text must not contain U+0000"))
-    return faults or (values, extra)
+    try:
+        _storable(extra)
+    except _Bad as error:
+        faults.append(Fault(index, None, error.code, str(error)))
+    return faults[:MOST_FAULTS_OF_A_RECORD] or (values, extra)
 
 
 def _record(schema: Schema, index: int, values: dict[str, Any], extra: dict[str, Any] | None) -> Record:
@@ -259,7 +263,7 @@ def _time(value: Any) -> dt.datetime:
     if not found:
         raise _Bad("not_a_time", f"expected ISO 8601, got {_shown(value)}")
     date, clock, seconds, fraction, zone = found.groups()
-    micros = round(int((fraction or "0").ljust(9, "0")) / 1000)
+    micros = round(int((fraction or "0").ljust(9, "0")[:9]) / 1000)
     offset = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else f"{zone[:3]}:{zone[3:] or '00'}"
     try:
         whole = dt.datetime.fromisoformat(f"{date}T{clock or '00:00'}:{seconds or '00'}{offset}")
@@ -300,17 +304,18 @@ def _geo_point(value: Any) -> list[float]:
 
 
 def _json(value: Any) -> Any:
-    if _has_null_character(value):
-        raise _Bad("null_character", "text must not contain U+0000")
+    _storable(value)
     return value
 
 
-def _has_null_character(value: Any) -> bool:
+def _storable(value: Any, depth: int = 0) -> None:
+    """Raise where PostgreSQL could not keep a value of free JSON."""
+    if depth > DEEPEST:
+        raise _Bad("too_deep", f"nested more than {DEEPEST} deep")
     if isinstance(value, str):
-        return "\x00" in value
-    if isinstance(value, dict):
-        return any("\x00" in name or _has_null_character(inner) for name, inner in value.items())
-    return isinstance(value, list) and any(map(_has_null_character, value))
+        _text(value)
+    for inner in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _storable(inner, depth + 1)
 
 
 def _integer_from(text: str) -> Any:
@@ -356,6 +361,10 @@ _FROM_TEXT: dict[str, Callable[[str], Any]] = {
     "geo_point": lambda text: _json_from(text if text.startswith("[") else f"[{text}]"),
     "json": _json_from,
 }
+
+
+def _name(name: str) -> str:
+    return name[:100].replace("\x00", "\\u0000")
 
 
 def _shown(value: Any) -> str:

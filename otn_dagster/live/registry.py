@@ -9,8 +9,9 @@ from typing import Any
 
 from psycopg.types.json import Json, Jsonb
 
-from otn_dagster.database import Connection
+from otn_dagster.database import LIVE_SCHEMA_LOCK, Connection
 from otn_dagster.live.configuration import Dataset
+from otn_dagster.live.log import wait_for_log
 from otn_dagster.live.schema import Schema, from_definition
 
 
@@ -25,20 +26,23 @@ class Switches:
 def register(connection: Connection, dataset: Dataset) -> int:
     """Write down a dataset and its schema; the number of the schema's version.
 
-    Safe to repeat and to race: the dataset's row is locked, and the newest version is used again where it is the same.
+    Safe to repeat and to race: the newest version is used again where it is the same; a lock lets one at a time add another.
     """
+    digest = dataset.schema_.digest()
+    newest = newest_version(connection, dataset.name)
+    if newest and newest[1].digest() == digest:
+        return newest[0]
+    connection.execute("select pg_advisory_xact_lock(%s)", [LIVE_SCHEMA_LOCK])
     connection.execute(
         "insert into platform.live_datasets (dataset) values (%s) on conflict do nothing", [dataset.name]
     )
-    connection.execute("select 1 from platform.live_datasets where dataset = %s for update", [dataset.name])
     newest = newest_version(connection, dataset.name)
-    schema = dataset.schema_
-    if newest and newest[1].digest() == schema.digest():
+    if newest and newest[1].digest() == digest:
         return newest[0]
     version = newest[0] + 1 if newest else 1
     connection.execute(
         "insert into platform.live_schemas (dataset, version, definition) values (%s, %s, %s)",
-        [dataset.name, version, Json(schema.definition())],
+        [dataset.name, version, Json(dataset.schema_.definition())],
     )
     return version
 
@@ -75,6 +79,7 @@ def switch(connection: Connection, name: str, what: str, on: bool, by: str, why:
     """Turn ``disabled`` or ``unpublished`` on or off; data stay as they are. Safe to repeat; who and why are kept."""
     if what not in ("disabled", "unpublished"):
         raise ValueError(f"no switch {what!r}")
+    wait_for_log(connection)
     connection.execute(
         "update platform.live_datasets set disabled_by = %s, disabled_why = %s where dataset = %s"
         if what == "disabled"

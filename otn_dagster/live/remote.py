@@ -8,13 +8,14 @@ it: all its records become one entry of the log, or none.
 """
 
 import datetime as dt
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.live import batches, fetching, files, log, records, registry, tabular
+from otn_dagster.live import batches, fetching, files, log, records, registry, removal, tabular
 from otn_dagster.live.configuration import Dataset, live_data
 from otn_dagster.live.log import Logged, Push, Refusal
 from otn_dagster.live.records import Fault
@@ -56,8 +57,8 @@ def look(settings: Settings, dataset: Dataset, seconds: float = SECONDS_IN_A_TIC
     if source is None:
         raise ValueError(f"{dataset.name} has no remote source")
     with database.connect(settings) as connection:
-        version = registry.register(connection, dataset)
-        before, waits = _known(connection, dataset.name, source.url, version)
+        registry.register(connection, dataset)
+        before, waits = _known(connection, dataset)
     try:
         got = fetching.fetch(source, before, spool(settings, dataset.name), seconds)
     except fetching.TooSlow as error:
@@ -76,14 +77,19 @@ def spool(settings: Settings, name: str) -> Path:
     return live_data(settings) / "fetched" / name
 
 
-def _known(connection: Connection, name: str, url: str, version: int) -> tuple[fetching.Known, bool]:
-    """What is known of the newest file that was taken, refused by this schema, or waits; and whether it waits."""
+def _known(connection: Connection, dataset: Dataset) -> tuple[fetching.Known, bool]:
+    """What is known of the newest file that was taken, or waits, or was refused as the dataset is configured now; whether it waits."""
+    assert dataset.source is not None
     row = connection.execute(
         "select etag, last_modified, bytes, sha256, outcome = 'changed' from platform.live_fetches where dataset = %s and url = %s"
-        " and (outcome in ('taken', 'changed') or (outcome = 'refused' and schema_version = %s)) order by fetch_no desc limit 1",
-        [name, url, version],
+        " and (outcome in ('taken', 'changed') or (outcome = 'refused' and configuration = %s)) order by fetch_no desc limit 1",
+        [dataset.name, dataset.source.url, _configuration(dataset)],
     ).fetchone()
     return (fetching.Known(*row[:4]), row[4]) if row else (fetching.Known(), False)
+
+
+def _configuration(dataset: Dataset) -> str:
+    return hashlib.sha256(dataset.model_dump_json().encode()).hexdigest()
 
 
 def _note(settings: Settings, dataset: Dataset, outcome: str, what: str, got: fetching.Fetched | None = None) -> Look:
@@ -100,17 +106,23 @@ def _note(settings: Settings, dataset: Dataset, outcome: str, what: str, got: fe
 
 
 def waiting(connection: Connection) -> dict[str, int]:
-    """Datasets with a file that was fetched, or has to be, and is not taken yet: the number of the look."""
+    """Datasets with files that were fetched, or have to be, and are not taken yet: the number of the oldest look."""
     rows = connection.execute(
-        "select dataset, fetch_no from (select distinct on (dataset) dataset, fetch_no, outcome from platform.live_fetches"
-        " where outcome in ('changed', 'slow', 'taken', 'refused') order by dataset, fetch_no desc) newest"
-        " where outcome in ('changed', 'slow')"
+        "select dataset, min(fetch_no) from platform.live_fetches where outcome in ('changed', 'slow') group by 1"
     )
     return dict(rows.fetchall())
 
 
+def take_all(settings: Settings, dataset: Dataset) -> list[Taken]:
+    """Put every file that waits into the log, the oldest first: each may have rows that later ones left out."""
+    found: list[Taken] = []
+    while (taken := take(settings, dataset)) is not None:
+        found.append(taken)
+    return found
+
+
 def take(settings: Settings, dataset: Dataset) -> Taken | None:
-    """Put the file that waits into the log; None where none waits.
+    """Put the oldest file that waits into the log; None where none waits.
 
     Safe to repeat and to kill: the entry of the log and the note that the file is taken are one transaction.
     """
@@ -122,17 +134,14 @@ def take(settings: Settings, dataset: Dataset) -> Taken | None:
                 "select outcome, sha256 from platform.live_fetches where fetch_no = %s", [number]
             ).fetchone()
         )
-    if not row:
+    if not row or not number:
         return None
     outcome, sha256 = row
-    assert number
     if outcome == "slow" or not (spool(settings, dataset.name) / sha256).exists():
         with database.connect(settings) as connection:  # what was seen is looked at again, from the beginning
-            _settle(connection, number, "failed", "fetched again by a run", None, None)
+            _settle(connection, dataset, number, "failed", "fetched again by a run")
         found = look(settings, dataset, seconds=3600)
-        if found.outcome != "changed" or found.sha256 is None:
-            return Taken(None, 0, 0, found.what)
-        number, sha256 = found.fetch_no, found.sha256
+        return Taken(None, 0, 0, found.what)
     path = spool(settings, dataset.name) / sha256
     with database.connect(settings) as connection:
         taken = _into_log(connection, settings, dataset, path, number)
@@ -158,11 +167,11 @@ def _into_log(connection: Connection, settings: Settings, dataset: Dataset, path
             good += len(parsed.records)
             ids |= {record.record_id for record in parsed.records}
     except tabular.BadFile as error:
-        return _refuse(connection, dataset, number, version, batch_id, [Fault(-1, None, "bad_file", str(error))])
+        return _refuse(connection, dataset, number, batch_id, [Fault(-1, None, "bad_file", str(error))])
     if faults and dataset.mode == "atomic":
-        return _refuse(connection, dataset, number, version, batch_id, faults)
+        return _refuse(connection, dataset, number, batch_id, faults)
     if dataset.source.replace and (problem := _removes_too_much(connection, dataset, ids)):
-        return _refuse(connection, dataset, number, version, batch_id, [Fault(-1, None, "would_remove", problem)])
+        return _refuse(connection, dataset, number, batch_id, [Fault(-1, None, "would_remove", problem)])
     batches.close(connection, batch_id)
     push = Push(
         dataset=dataset.name,
@@ -175,20 +184,17 @@ def _into_log(connection: Connection, settings: Settings, dataset: Dataset, path
         body_sha256=log.NOTHING_INLINE,
         body=None,
         batch_id=batch_id,
-        faults=tuple((fault, b"") for fault in faults[: records.MOST_FAULTS]),
+        refused=refused,
+        faults=tuple((fault, None) for fault in faults[: records.MOST_FAULTS]),
     )
     (kept,) = log.append(connection, [push])
     if not isinstance(kept, Logged):
-        return _refuse(
-            connection,
-            dataset,
-            number,
-            version,
-            batch_id,
-            [Fault(-1, None, "push_disabled", "the dataset takes no records")],
-        )
+        batches.give_up(connection, batch_id)
+        what = "the dataset takes no records for now; it is fetched again"
+        _settle(connection, dataset, number, "failed", what)
+        return Taken(None, 0, 0, what)
     what = f"{good:,} records taken, {refused:,} refused"
-    _settle(connection, number, "taken", what, version, kept.seq)
+    _settle(connection, dataset, number, "taken", what, kept.seq)
     return Taken(kept.seq, good, refused, what)
 
 
@@ -198,7 +204,7 @@ def _in_file(fault: Fault, chunk_no: int) -> Fault:
 
 
 def _removes_too_much(connection: Connection, dataset: Dataset, ids: set[str]) -> str | None:
-    removed, there = batches.would_remove(connection, dataset, ids)
+    removed, there = removal.would_remove(connection, dataset, dataset.schema_, ids)
     if not there or 100 * removed / there <= dataset.most_removed_percent:
         return None
     return (
@@ -207,21 +213,21 @@ def _removes_too_much(connection: Connection, dataset: Dataset, ids: set[str]) -
     )
 
 
-def _refuse(
-    connection: Connection, dataset: Dataset, number: int, version: int, batch_id: str, faults: list[Fault]
-) -> Taken:
+def _refuse(connection: Connection, dataset: Dataset, number: int, batch_id: str, faults: list[Fault]) -> Taken:
     batches.give_up(connection, batch_id)
     log.note_refusals(connection, [Refusal(dataset.name, AUTHOR, tuple(faults[: records.MOST_FAULTS]))])
     bad = len({fault.index for fault in faults})
     what = f"nothing was taken; {bad:,} bad, first: {faults[0].field or ''} {faults[0].message}".replace("  ", " ")
-    _settle(connection, number, "refused", what, version, None)
+    _settle(connection, dataset, number, "refused", what)
     return Taken(None, 0, bad, what)
 
 
-def _settle(connection: Connection, number: int, outcome: str, what: str, version: int | None, seq: int | None) -> None:
+def _settle(
+    connection: Connection, dataset: Dataset, number: int, outcome: str, what: str, seq: int | None = None
+) -> None:
     connection.execute(
-        "update platform.live_fetches set outcome = %s, what = %s, schema_version = %s, seq = %s where fetch_no = %s",
-        [outcome, what, version, seq, number],
+        "update platform.live_fetches set outcome = %s, what = %s, configuration = %s, seq = %s where fetch_no = %s",
+        [outcome, what, _configuration(dataset), seq, number],
     )
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from otn_dagster.database import Connection
 from otn_dagster.live import log, registry, schema
-from otn_dagster.live.apply import Applied, NeedsReplay, fold, parse_body, watermark
+from otn_dagster.live.apply import Applied, NeedsReplay, Schemas, fold, move_watermark, parse_body, watermark
 from otn_dagster.live.configuration import Dataset
 from otn_dagster.live.table import OWN, STORE, Table
 
@@ -78,33 +78,38 @@ def _rebuild(
     watermark(connection, dataset, version)
     known = registry.versions(connection, dataset.name)
     now = known[version]
-    lower, upper = _range(connection, dataset.name, since, until)
+    head = log.head(connection, dataset.name)
+    lower, upper = _range(connection, dataset.name, since, until, head)
     if (since or until) and (misfits := _misfits(known, now)):
         raise NeedsReplay(dataset.name, misfits)
-    head = log.head(connection, dataset.name)
     before, after = Table(connection, dataset.name, now), Table(connection, f"{dataset.name}~new", now)
     connection.execute(sql.SQL("drop table if exists {}").format(after.table))
     if not before.exists():
         before.ensure(dataset.time)
     after.ensure(dataset.time)
     applied = Applied(dataset.name, 0, head)
-
-    def schema_of(seq: int, checked_with: int):
-        return now if lower < seq <= upper else known[checked_with]
-
-    fold(connection, after, applied, schema_of, None)
-    connection.execute(
-        "update platform.live_applied set seq = %s, schema_version = %s, at = clock_timestamp(), run_id = null where dataset = %s",
-        [head, version, dataset.name],
+    schemas = Schemas(
+        known, lambda seq: now if lower < seq <= upper else None, names=_any_delete(connection, dataset.name)
     )
+    fold(connection, after, dataset, applied, schemas, None)
+    move_watermark(connection, dataset.name, head, version, None)
     return _compare(connection, before, after, applied, _refusals(connection, dataset, now, lower, upper))
 
 
-def _range(connection: Connection, name: str, since: dt.datetime | None, until: dt.datetime | None) -> tuple[int, int]:
+def _any_delete(connection: Connection, name: str) -> bool:
+    query = "select exists (select 1 from platform.live_log where dataset = %s and op = 'delete')"
+    return connection.execute(query, [name]).fetchone()[0]  # type: ignore[index]
+
+
+def _range(
+    connection: Connection, name: str, since: dt.datetime | None, until: dt.datetime | None, head: int
+) -> tuple[int, int]:
+    if since is None and until is None:
+        return 0, head
     row = connection.execute(
         "select coalesce(max(seq) filter (where received_at < %s), 0), coalesce(max(seq) filter (where received_at <= %s), 0)"
-        " from platform.live_log where dataset = %s",
-        [since or "-infinity", until or "infinity", name],
+        " from platform.live_log where dataset = %s and seq <= %s",
+        [since or "-infinity", until or "infinity", name, head],
     ).fetchone()
     assert row is not None
     return row
@@ -141,19 +146,19 @@ def _compare(
     connection: Connection, before: Table, after: Table, applied: Applied, refusals: list[dict[str, Any]]
 ) -> Difference:
     joined = sql.SQL(
-        "from (select * from {} where _current and not _deleted) b"
-        " full join (select * from {} where _current and not _deleted) a using (_record_id)"
+        "from (select * from {} where _current and not _deleted) _b"
+        " full join (select * from {} where _current and not _deleted) _a using (_record_id)"
     ).format(before.table, after.table)
     row = connection.execute(
         sql.SQL(
-            "select count(*) filter (where b._seq is null), count(*) filter (where a._seq is null),"
-            " count(*) filter (where a._fingerprint <> b._fingerprint) {}"
+            "select count(*) filter (where _b._seq is null), count(*) filter (where _a._seq is null),"
+            " count(*) filter (where _a._fingerprint <> _b._fingerprint) {}"
         ).format(joined)
     ).fetchone()
     assert row is not None
     shown = connection.execute(
         sql.SQL(
-            "select _record_id::text, to_jsonb(b), to_jsonb(a) {} where a._fingerprint is distinct from b._fingerprint"
+            "select _record_id::text, to_jsonb(_b), to_jsonb(_a) {} where _a._fingerprint is distinct from _b._fingerprint"
             " order by _record_id limit %s"
         ).format(joined),
         [MOST_SHOWN],
@@ -186,3 +191,5 @@ def _swap(connection: Connection, dataset: Dataset) -> None:
         connection.execute(sql.SQL("alter table {} rename to {}").format(table.table, sql.Identifier(name)))
     now.show(registry.switches(connection, dataset).unpublished is None, anew=True)
     connection.execute(sql.SQL("drop table {}").format(sql.Identifier(STORE, f"{dataset.name}~old")))
+    # Receiver-days are looked at again: a replay may have given or taken records of pushes that were submitted long ago.
+    connection.execute("update platform.live_submissions set seq = 0 where dataset = %s", [dataset.name])

@@ -22,6 +22,7 @@ TYPES = {
     "json": "jsonb",
     "file": "jsonb",
 }
+SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 FIELD_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_ .-]{0,58}$")
 ISO_TIME = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?")
 ISO_DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
@@ -95,6 +96,10 @@ def make(example: dict[str, Any], declared: dict[str, Any], key: list[str], unkn
     for name in fields:
         if not FIELD_NAME.match(name):
             raise ValueError(f"field {name!r}: expected letters, digits, _ . - and spaces (at most 59), a letter first")
+        if name in SYSTEM_COLUMNS:
+            raise ValueError(
+                f"field {name!r}: PostgreSQL has this name for itself in every table; rename it, e.g. x_min"
+            )
     lower = [name.lower() for name in fields]
     if len(set(lower)) != len(lower):
         raise ValueError("two fields differ only in capital letters; rename one")

@@ -7,15 +7,17 @@ so that a source that never started is seen too.
 """
 
 import datetime as dt
+import logging
 from dataclasses import dataclass
 
-from psycopg import sql
+import psycopg
 
 from otn_dagster.database import Connection
 from otn_dagster.live import registry
 from otn_dagster.live.configuration import Dataset, LiveDatasets, Silence, minutes
 from otn_dagster.live.remote import AUTHOR as REMOTE
-from otn_dagster.live.table import STORE
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,16 @@ def _authors(connection: Connection, dataset: Dataset) -> dict[str, tuple[dt.dat
 
 
 def _stations(connection: Connection, dataset: Dataset, name: str) -> dict[str, tuple[dt.datetime | None, dt.datetime]]:
-    table = sql.Identifier(STORE, dataset.name)
-    if not connection.execute("select to_regclass(%s)", [f'{STORE}."{dataset.name}"']).fetchone()[0]:  # type: ignore[index]
-        return {}
-    query = sql.SQL("select {0}::text, max(_received_at) from {1} where not _deleted and {0} is not null group by 1")
-    rows = connection.execute(query.format(sql.Identifier(name), table))
+    """When each was heard. What waits in the log is not looked into: while there is any, everybody has the benefit of the doubt."""
+    ahead = connection.execute(
+        "select max(received_at) from platform.live_log l where dataset = %s and seq > coalesce("
+        " (select seq from platform.live_applied a where a.dataset = l.dataset), 0)",
+        [dataset.name],
+    ).fetchone()[0]  # type: ignore[index]
+    rows = connection.execute(
+        "select value, greatest(at, %s::timestamptz) from platform.live_heard where dataset = %s and field = %s",
+        [ahead, dataset.name, name],
+    )
     return {value: (last, last) for value, last in rows}
 
 
@@ -149,6 +156,20 @@ def standings(found: list[Finding]) -> list[Standing]:
     return made
 
 
+def look(connection: Connection, live: LiveDatasets, now: dt.datetime | None = None) -> tuple[list[Finding], set[str]]:
+    """(how everything stands, the datasets that could be looked at). Changes nothing."""
+    found: list[Finding] = []
+    looked_at: set[str] = set()
+    for name, dataset in live.datasets.items():
+        try:
+            with connection.transaction():
+                found += findings(connection, dataset, now)
+            looked_at.add(name)
+        except psycopg.Error as error:  # one dataset never hides the others
+            logger.warning("%s could not be looked at: %s", name, error)
+    return found, looked_at
+
+
 def watch(
     connection: Connection, live: LiveDatasets, now: dt.datetime | None = None
 ) -> tuple[list[Finding], list[Notice]]:
@@ -156,7 +177,7 @@ def watch(
 
     Safe to repeat: an alert that is open stays one alert, and is told at its beginning and at its end only.
     """
-    found = [finding for dataset in live.datasets.values() for finding in findings(connection, dataset, now)]
+    found, looked_at = look(connection, live, now)
     is_open = {
         (dataset, kind, subject): (number, level)
         for number, dataset, kind, subject, level in connection.execute(
@@ -179,7 +200,7 @@ def watch(
             )
     bad = {(f.dataset, f.kind, f.subject) for f in found if f.level}
     for name, (number, level) in is_open.items():
-        if name not in bad:
+        if name not in bad and name[0] in looked_at:
             connection.execute(
                 "update platform.live_alerts set ended_at = clock_timestamp() where alert_no = %s", [number]
             )

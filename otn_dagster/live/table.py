@@ -10,7 +10,7 @@ and push that changed something; the newest is marked current. So the table as o
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -21,6 +21,7 @@ from otn_dagster.live.records import Record
 from otn_dagster.live.schema import TYPES, Schema
 
 STORE, VIEWS = "live_store", "live_data"
+PLAIN_NAMES = {"timestamp with time zone": "timestamptz"}
 OWN = {
     "_record_id": "uuid not null",
     "_seq": "bigint not null",
@@ -112,21 +113,55 @@ class Table:
         )
         return any(f"({field}, _record_id)" in text or f'("{field}", _record_id)' in text for (text,) in rows)
 
+    def misfits(self) -> list[str]:
+        """Columns that have another type than today's schema wants."""
+        rows = self.connection.execute(
+            "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_attribute a"
+            " where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped",
+            [f'{STORE}."{self.name}"'],
+        )
+        present = {name: PLAIN_NAMES.get(kind, kind) for name, kind in rows}
+        return [
+            f"{name} is a column of {present[name]} and the field is {field.type}"
+            for name, field in self.schema.fields.items()
+            if name in present and present[name] != TYPES[field.type]
+        ]
+
+    def is_empty(self) -> bool:
+        """Whether there is no version of any record."""
+        query = sql.SQL("select not exists (select 1 from {})").format(self.table)
+        return self.connection.execute(query).fetchone()[0]  # type: ignore[index]
+
     def show(self, published: bool, anew: bool = False) -> None:
         """Make the view that people read, or take it away; the table stays as it is.
 
-        A view that fits is left alone, so that no reader waits and what was granted on it stays; ``anew`` lets it read the
-        table that has this name now.
+        A view that fits is left alone, so that no reader waits; ``anew`` lets it read the table that has this name now. What was
+        granted on it stays: new fields come last, and where a field went or changed its type the grants are given again.
         """
-        view = sql.Identifier(VIEWS, self.name)
-        names = [*self.schema.fields, "_extra", "_record_id", "_author", "_received_at", "_seq"]
         present = self._columns(VIEWS)
-        if present and (not published or present != names):
-            self._run("drop view {}", view)
-        if published and (anew or present != names):
+        names = [*self.schema.fields, "_extra", "_record_id", "_author", "_received_at", "_seq"]
+        names = [name for name in present if name in names] + [name for name in names if name not in present]
+        view = sql.Identifier(VIEWS, self.name)
+        if not published:
+            self._run("drop view if exists {}", view)
+        elif anew or names != present:
+            grants = self._grants() if present and (anew or names[: len(present)] != present) else None
+            if grants is not None:
+                self._run("drop view {}", view)
             columns = sql.SQL(", ").join(map(sql.Identifier, names))
             query = "create or replace view {} as select {} from {} where _current and not _deleted"
             self._run(query, view, columns, self.table)
+            for right, role in grants or []:
+                self._run("grant {} on {} to {}", sql.SQL(right), view, sql.SQL(role))
+
+    def _grants(self) -> list[tuple[LiteralString, LiteralString]]:
+        """(right, role) of everything that was granted on the view, both as PostgreSQL writes them."""
+        rows = self.connection.execute(
+            "select g.privilege_type, case when g.grantee = 0 then 'public' else g.grantee::regrole::text end"
+            " from pg_class c, aclexplode(c.relacl) g where c.oid = to_regclass(%s) and g.grantee <> c.relowner",
+            [f'{VIEWS}."{self.name}"'],
+        )
+        return rows.fetchall()
 
     def write(self, versions: Iterable[Version], replace: bool = False) -> dict[int, Outcome]:
         """Write versions, in the order of the log; what they did, by push.
@@ -164,14 +199,14 @@ class Table:
         self._run(
             """create temporary table judged on commit drop as
                with ordered as (
-                   select i.*, row_number() over w as place, lag(i._fingerprint) over w as print_before,
-                       lag(i._deleted) over w as deleted_before
-                   from incoming i window w as (partition by _record_id order by _seq)),
+                   select _record_id, _seq, _deleted, _fingerprint, row_number() over w as place,
+                       lag(_fingerprint) over w as print_before, lag(_deleted) over w as deleted_before
+                   from incoming window w as (partition by _record_id order by _seq)),
                compared as (
                    select o._record_id, o._seq, o._deleted, o._fingerprint,
                        case when o.place > 1 then o.print_before else t._fingerprint end as print_before,
                        not coalesce(case when o.place > 1 then o.deleted_before else t._deleted end, true) as there_before
-                   from ordered o left join {} t on t._record_id = o._record_id and t._current)
+                   from ordered o left join (select _record_id, _deleted, _fingerprint from {} where _current) t using (_record_id))
                select _record_id, _seq, case
                    when _deleted and there_before then 'deleted'
                    when _deleted then 'absent'

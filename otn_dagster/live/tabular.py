@@ -77,19 +77,20 @@ def _xlsx(path: Path, source: RemoteSource) -> Iterator[dict[str, Any]]:
 
     try:
         book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()), read_only=True, data_only=True)
-    except Exception as error:
+        if source.sheet and source.sheet not in book.sheetnames:
+            raise BadFile(f"there is no sheet {source.sheet!r}, expected one of {', '.join(book.sheetnames)}")
+        sheet = book[source.sheet] if source.sheet else book.worksheets[0]
+        rows = sheet.iter_rows(values_only=True)
+        header = [str(name).strip() if name is not None else "" for name in next(rows, ())]
+        if not any(header):
+            raise BadFile("row 1: found nothing, expected a header with the names of the fields")
+        for row in rows:
+            if any(value is not None for value in row):
+                yield {name: value for name, value in zip(header, row, strict=False) if name}
+    except BadFile:
+        raise
+    except Exception as error:  # whatever the library says of a file that is cut or no xlsx
         raise BadFile(f"not an xlsx file: {error}") from None
-    if source.sheet and source.sheet not in book.sheetnames:
-        raise BadFile(f"there is no sheet {source.sheet!r}, expected one of {', '.join(book.sheetnames)}")
-    sheet = book[source.sheet] if source.sheet else book.worksheets[0]
-    rows = sheet.iter_rows(values_only=True)
-    header = [str(name).strip() if name is not None else "" for name in next(rows, ())]
-    if not any(header):
-        raise BadFile("row 1: found nothing, expected a header with the names of the fields")
-    for row in rows:
-        if any(value is not None for value in row):
-            yield {name: value for name, value in zip(header, row, strict=False) if name}
-    book.close()
 
 
 def _parquet(path: Path, source: RemoteSource) -> Iterator[dict[str, Any]]:

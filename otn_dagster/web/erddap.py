@@ -61,7 +61,7 @@ async def _write(request: Request, op: str) -> Response:
     served, key = await pushing.authorise(service, token, name, op)
     if key.author != author:
         raise Refused("bad_key")
-    pushing.open_for(service, served, key)
+    pushing.count_request(service, served, key)
     rows = rows_of(pairs, served.dataset.key, list(served.schema.fields))
     kept = await pushing.take_text(service, served, key, rows, Wanted(op))
     assert kept.logged is not None

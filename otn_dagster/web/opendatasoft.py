@@ -48,7 +48,7 @@ async def _enter(request: Request, right: str) -> tuple[Service, Served, pushing
     if served is None or not served.dataset.opendatasoft.enabled:
         raise Refused("bad_key")
     served, key = await pushing.authorise(service, token, name, right)
-    pushing.open_for(service, served, key)
+    pushing.count_request(service, served, key)
     return service, served, key
 
 

@@ -5,6 +5,8 @@ Belongs here: routes of ``/v1/datasets/{dataset}`` that write, and their answers
 """
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -12,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otn_dagster.live import batches, reading, records
+from otn_dagster.live import batches, log, reading, records, removal
 from otn_dagster.live.keys import Key
-from otn_dagster.live.log import Push
+from otn_dagster.live.log import Logged, Push
 from otn_dagster.web import pushing
 from otn_dagster.web.answers import (
     PartlyPushed,
@@ -53,7 +55,7 @@ async def delete_one(request: Request) -> Response:
     """DELETE records/{record_id}."""
     service, name = _service(request), request.path_params["dataset"]
     served, key = await pushing.authorise(service, token_of(request), name, "delete")
-    pushing.open_for(service, served, key)
+    pushing.count_request(service, served, key)
     body = msgspec.json.encode([request.path_params["record_id"]])
     kept = await pushing.take_body(
         service, served, key, body, "json", Wanted("delete", idempotency_key=_idempotency(request))
@@ -64,7 +66,7 @@ async def delete_one(request: Request) -> Response:
 async def _write(request: Request, op: str) -> Response:
     service, name = _service(request), request.path_params["dataset"]
     served, key = await pushing.authorise(service, token_of(request), name, op)
-    pushing.open_for(service, served, key)
+    pushing.count_request(service, served, key)
     given = parameters(request, "mode", "dry_run")
     wanted = Wanted(
         op=op,
@@ -72,9 +74,21 @@ async def _write(request: Request, op: str) -> Response:
         dry_run=flag(given, "dry_run"),
         idempotency_key=_idempotency(request),
     )
-    kind = kind_of(request)
-    async with body_of(request, served.most_bytes, service.budget) as body:
+    async with _body(request, service, served, key) as (body, kind):
         return _pushed(await pushing.take_body(service, served, key, body, kind, wanted))
+
+
+@asynccontextmanager
+async def _body(request: Request, service: Service, served: Served, key: Key) -> AsyncIterator[tuple[bytes, str]]:
+    """The body and its kind; one that cannot be taken is written down as refused."""
+    async with AsyncExitStack() as stack:
+        try:
+            kind = kind_of(request)
+            body = await stack.enter_async_context(body_of(request, served.most_bytes, service.budget))
+        except Refused as refused:
+            pushing.note(service, served, key, refused)
+            raise
+        yield body, kind
 
 
 def _idempotency(request: Request) -> str | None:
@@ -87,8 +101,8 @@ def _idempotency(request: Request) -> str | None:
 def _pushed(kept: Kept) -> Response:
     seq, replayed = (kept.logged.seq, kept.logged.replayed) if kept.logged else (None, False)
     dry = kept.logged is None
-    if kept.faults:
-        accepted = kept.received - len({fault.index for fault in kept.faults})
+    if kept.refused:
+        accepted = kept.received - kept.refused
         return answer(PartlyPushed("partial", kept.received, accepted, seq, shown(kept.faults), replayed, dry), 207)
     return answer(Pushed("ok", kept.received, seq, replayed, dry))
 
@@ -154,7 +168,7 @@ async def _may_look(service: Service, request: Request, name: str) -> Key:
 async def open_replacement(request: Request) -> Response:
     """POST records:replace: begin to send a whole table."""
     service, served, key = await _replacing(request)
-    batch_id = await service.query(lambda connection: batches.open_batch(connection, served.dataset.name, key.author))
+    batch_id = await _batch(service, lambda connection: batches.open_batch(connection, served.dataset.name, key.author))
     return answer(Replacement("ok", batch_id, [], 0))
 
 
@@ -162,14 +176,17 @@ async def add_chunk(request: Request) -> Response:
     """PUT replacements/{id}/chunks/{n}: a part of the table; safe to send again."""
     service, served, key = await _replacing(request)
     batch_id, chunk_no = request.path_params["replacement"], request.path_params["chunk"]
-    kind = kind_of(request)
-    async with body_of(request, served.most_bytes, service.budget) as body:
+    async with _body(request, service, served, key) as (body, kind):
         try:
-            parsed = records.parse(served.schema, records.items_of(body, kind))
+            parsed = await pushing.aside(len(body), _records_of, served, body, kind)
         except records.Malformed as error:
             raise Refused("malformed_json", str(error)) from None
+        size = len(body)
+    pushing.count(served, parsed.received)
     if parsed.faults:
-        pushing.refuse(service, served, key, parsed.faults)
+        pushing.refuse(parsed.faults)
+    await service.load_usage(key.kid)
+    service.quotas.take(key.kid, served.dataset.limits, len(parsed.records), size)
     await pushing.keep_files(service, parsed)
     chunk = batches.body_of(parsed.records)
 
@@ -181,16 +198,24 @@ async def add_chunk(request: Request) -> Response:
     return answer(Replacement("ok", batch_id, *await _batch(service, add)))
 
 
+def _records_of(served: Served, body: bytes, kind: str) -> records.Parsed:
+    return records.parse(served.schema, records.items_of(body, kind))
+
+
 async def commit_replacement(request: Request) -> Response:
     """POST replacements/{id}:commit?chunks=N: what was sent becomes the table; what was not sent is deleted."""
     service, served, key = await _replacing(request)
     batch_id, name = request.path_params["replacement"], served.dataset.name
+    digest = hashlib.sha256(batch_id.encode()).digest()
     given = parameters(request, "chunks", "confirm")
     if "chunks" not in given:
         raise Refused("bad_parameter", "chunks: expected how many chunks were sent")
     expected, confirmed = number(given, "chunks", 0, 0, 1_000_000), number(given, "confirm", 0, 0, 10**12)
 
-    def close(connection: Any) -> int:
+    def close(connection: Any) -> Logged | int:
+        before = log.kept_before(connection, name, key.author, f"replacement {batch_id}", digest)
+        if before:
+            return before[0]
         batches.find(connection, batch_id, name, key.author, closed_too=True)
         numbers, total = batches.chunks(connection, batch_id)
         if numbers != list(range(expected)):
@@ -198,9 +223,8 @@ async def commit_replacement(request: Request) -> Response:
             raise Refused(
                 "missing_chunks", f"expected chunks 0 to {expected - 1}; missing {missing}, there are {len(numbers)}"
             )
-        removed, there = batches.would_remove(
-            connection, served.dataset, batches.record_ids(connection, batch_id, served.schema)
-        )
+        ids = batches.record_ids(connection, batch_id, served.schema)
+        removed, there = removal.would_remove(connection, served.dataset, served.schema, ids)
         if there and 100 * removed / there > served.dataset.most_removed_percent and removed != confirmed:
             raise Refused(
                 "would_remove",
@@ -211,6 +235,8 @@ async def commit_replacement(request: Request) -> Response:
         return total
 
     total = await _batch(service, close)
+    if isinstance(total, Logged):
+        return answer(Pushed("ok", total.records, total.seq, replayed=True))
     logged = await service.writer.append(
         Push(
             dataset=name,
@@ -220,7 +246,7 @@ async def commit_replacement(request: Request) -> Response:
             records=total,
             schema_version=served.version,
             body_kind="batch",
-            body_sha256=hashlib.sha256(batch_id.encode()).digest(),
+            body_sha256=digest,
             body=None,
             idempotency_key=f"replacement {batch_id}",
             batch_id=batch_id,
@@ -245,7 +271,8 @@ async def give_up_replacement(request: Request) -> Response:
 async def _replacing(request: Request) -> tuple[Service, Served, Key]:
     service = _service(request)
     served, key = await pushing.authorise(service, token_of(request), request.path_params["dataset"], "replace")
-    pushing.open_for(service, served, key)
+    pushing.count_request(service, served, key)
+    pushing.must_be_open(served)
     return service, served, key
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from otn_dagster.live import batches, files, records
+from otn_dagster.live import batches, files, log, records
 from otn_dagster.live.configuration import live_data
 from otn_dagster.live.keys import Key
 from otn_dagster.live.log import Logged, Push, Refusal
 from otn_dagster.live.records import Fault, Parsed
-from otn_dagster.web.answers import Refused
+from otn_dagster.web.answers import CODES, Refused
 from otn_dagster.web.service import Served, Service
 
 LARGE = 256_000  # bytes beyond which work goes to a thread, so that others are not kept waiting
@@ -37,8 +37,21 @@ class Kept:
     """What became of it; ``logged`` is None in a dry run."""
 
     received: int
+    refused: int
     faults: list[Fault]
     logged: Logged | None
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A push that may be kept: what came (``sent``), and what the log keeps of it."""
+
+    received: int
+    good: int
+    faults: list[tuple[Fault, bytes | None]]
+    body: bytes
+    kind: str
+    sent: bytes
 
 
 async def authorise(service: Service, token: str | None, name: str, right: str) -> tuple[Served, Key]:
@@ -55,46 +68,94 @@ async def authorise(service: Service, token: str | None, name: str, right: str) 
     return service.served[name], key
 
 
-def open_for(service: Service, served: Served, key: Key) -> None:
-    """Raise Refused where a dataset takes no pushes, or the key comes too often."""
+def count_request(service: Service, served: Served, key: Key) -> None:
+    """Raise Refused where the key comes too often."""
+    try:
+        service.quotas.request(key.kid, served.dataset.limits)
+    except Refused as refused:
+        note(service, served, key, refused)
+        raise
+
+
+def must_be_open(served: Served) -> None:
+    """Raise Refused where a dataset takes no pushes."""
     if served.disabled:
         raise Refused("push_disabled", f"{served.dataset.name} takes no pushes: {served.disabled}")
-    service.quotas.request(key.kid, served.dataset.limits)
+
+
+def note(service: Service, served: Served, key: Key, refused: Refused) -> None:
+    """Write down that a push was refused, if that is its sender's affair."""
+    if CODES[refused.code].status < 500 and refused.code not in ("push_disabled", "bad_key"):
+        faults = tuple(refused.faults[: records.MOST_FAULTS])
+        service.writer.note(Refusal(served.dataset.name, key.author, faults, refused.code, refused.message))
 
 
 async def take_body(service: Service, served: Served, key: Key, body: bytes, kind: str, wanted: Wanted) -> Kept:
-    """A body of JSON or NDJSON."""
+    """A body of JSON or NDJSON; raises Refused, and writes that down."""
+    try:
+        must_be_open(served)
+        return await _take_body(service, served, key, body, kind, wanted)
+    except Refused as refused:
+        if before := await _kept_before(service, served, key, body, wanted):
+            return before
+        if not wanted.dry_run:
+            note(service, served, key, refused)
+        raise
+
+
+async def _kept_before(service: Service, served: Served, key: Key, body: bytes, wanted: Wanted) -> Kept | None:
+    """A push that was kept stays kept: whoever repeats it is told so, though it would be refused today."""
+    if wanted.idempotency_key is None or wanted.dry_run:
+        return None
+    name, idempotency_key, digest = served.dataset.name, wanted.idempotency_key, _digest(wanted, body)
+    found = await service.query(
+        lambda connection: log.kept_before(connection, name, key.author, idempotency_key, digest)
+    )
+    if found is None:
+        return None
+    logged, faults = found
+    return Kept(logged.records + logged.refused, logged.refused, faults, logged)
+
+
+async def _take_body(service: Service, served: Served, key: Key, body: bytes, kind: str, wanted: Wanted) -> Kept:
+    if not body:
+        raise Refused("no_records")
     quick = served.quick.good(body, kind) if wanted.op == "push" else None
     if quick is not None:
-        _count(service, served, key, quick)
-        return await _keep(service, served, key, wanted, quick, [], body, kind, body)
+        count(served, quick)
+        return await _keep(service, served, key, wanted, _Checked(quick, quick, [], body, kind, body))
     try:
-        items = await _aside(len(body), records.items_of, body, kind)
+        items = await aside(len(body), records.items_of, body, kind)
     except records.Malformed as error:
-        service.writer.note(Refusal(served.dataset.name, key.author, (), "malformed_json", str(error)))
         raise Refused("malformed_json", str(error)) from None
-    _count(service, served, key, len(items))
-    parsed = await _aside(len(body), _parse, served, wanted.op, items, False)
+    count(served, len(items))
+    parsed = await aside(len(body), _parse, served, wanted.op, items, False)
     return await _take_parsed(service, served, key, wanted, parsed, items, (body, kind))
 
 
 async def take_text(service: Service, served: Served, key: Key, rows: list[dict[str, str]], wanted: Wanted) -> Kept:
-    """Rows whose values are text, as query strings have them."""
-    _count(service, served, key, len(rows))
-    parsed = _parse(served, wanted.op, rows, True)
-    return await _take_parsed(service, served, key, wanted, parsed, rows, None)
+    """Rows whose values are text, as query strings have them; raises Refused, and writes that down."""
+    try:
+        must_be_open(served)
+        count(served, len(rows))
+        parsed = _parse(served, wanted.op, rows, True)
+        return await _take_parsed(service, served, key, wanted, parsed, rows, None)
+    except Refused as refused:
+        note(service, served, key, refused)
+        raise
 
 
 def _parse(served: Served, op: str, items: list[Any], text: bool) -> Parsed:
     return (records.ids if op == "delete" else records.parse)(served.schema, items, text)
 
 
-def _count(service: Service, served: Served, key: Key, count: int) -> None:
+def count(served: Served, found: int) -> None:
+    """Raise Refused where a push holds nothing, or too much."""
     most = served.dataset.limits.records
-    if count == 0:
+    if found == 0:
         raise Refused("no_records")
-    if count > most:
-        raise Refused("too_many_records", f"{count:,} records, at most {most:,} in one push")
+    if found > most:
+        raise Refused("too_many_records", f"{found:,} records, at most {most:,} in one push")
 
 
 async def _take_parsed(
@@ -108,23 +169,33 @@ async def _take_parsed(
 ) -> Kept:
     good = len(parsed.records)
     if parsed.faults and (not wanted.partial or good == 0):
-        refuse(service, served, key, parsed.faults, wanted.dry_run)
+        refuse(parsed.faults)
     if not wanted.dry_run and wanted.op == "push":
         await keep_files(service, parsed)
-    if raw and not served.schema.files:
+    if raw and (wanted.op == "delete" or not served.schema.files):
         body, kind = raw
-    elif wanted.op == "delete":
-        body, kind = msgspec.json.encode([record.record_id for record in parsed.records]), "json"
     else:
         body, kind = batches.body_of(parsed.records), "ndjson"
-    faults = [(fault, _shown(items[fault.index])) for fault in parsed.faults]
-    return await _keep(service, served, key, wanted, good, faults, body, kind, raw[0] if raw else body, len(items))
+    most = records.MOST_FAULTS if raw and body is raw[0] else len(items)
+    faults = _with_bodies(parsed.faults, items, most)
+    checked = _Checked(len(items), good, faults, body, kind, raw[0] if raw else body)
+    return await _keep(service, served, key, wanted, checked)
 
 
-def refuse(service: Service, served: Served, key: Key, faults: list[Fault], dry_run: bool = False) -> None:
-    """Refuse a push whole, naming its bad records, and write that down."""
-    if not dry_run:
-        service.writer.note(Refusal(served.dataset.name, key.author, tuple(faults[: records.MOST_FAULTS])))
+def _with_bodies(faults: list[Fault], items: list[Any], most: int) -> list[tuple[Fault, bytes | None]]:
+    """The faults of the first refused records, each record's body once; the others are in the push's own body."""
+    found: list[tuple[Fault, bytes | None]] = []
+    seen: set[int] = set()
+    for fault in faults:
+        if fault.index not in seen and len(seen) >= most:
+            break
+        found.append((fault, None if fault.index in seen else _shown(items[fault.index])))
+        seen.add(fault.index)
+    return found
+
+
+def refuse(faults: list[Fault]) -> None:
+    """Refuse a push whole, naming its bad records."""
     bad = len({fault.index for fault in faults})
     raise Refused("invalid_records", f"{bad} invalid record(s); nothing was stored", faults)
 
@@ -145,24 +216,13 @@ async def keep_files(service: Service, parsed: Parsed) -> None:
         raise Refused("storage_full", f"a file could not be kept: {error.strerror}", retry_after=60) from None
 
 
-async def _keep(
-    service: Service,
-    served: Served,
-    key: Key,
-    wanted: Wanted,
-    good: int,
-    faults: list[tuple[Fault, bytes]],
-    body: bytes,
-    kind: str,
-    sent: bytes,
-    received: int | None = None,
-) -> Kept:
-    received = good if received is None else received
-    shown = [fault for fault, _ in faults]
+async def _keep(service: Service, served: Served, key: Key, wanted: Wanted, checked: _Checked) -> Kept:
+    shown, refused = [fault for fault, _ in checked.faults], checked.received - checked.good
     if wanted.dry_run:
-        return Kept(received, shown, None)
+        return Kept(checked.received, refused, shown, None)
+    size = len(checked.sent)
     await service.load_usage(key.kid)
-    service.quotas.take(key.kid, served.dataset.limits, good, len(sent))
+    service.quotas.take(key.kid, served.dataset.limits, checked.good, size)
     try:
         logged = await service.writer.append(
             Push(
@@ -170,23 +230,29 @@ async def _keep(
                 author=key.author,
                 kid=key.kid,
                 op=wanted.op,
-                records=good,
+                records=checked.good,
                 schema_version=served.version,
-                body_kind=kind,
-                body_sha256=hashlib.sha256(b"%b %d " % (wanted.op.encode(), wanted.partial) + sent).digest(),
-                body=body,
+                body_kind=checked.kind,
+                body_sha256=_digest(wanted, checked.sent),
+                body=checked.body,
                 idempotency_key=wanted.idempotency_key,
-                size=len(sent),
-                faults=tuple(faults),
+                size=size,
+                refused=refused,
+                faults=tuple(checked.faults),
             )
         )
     except Refused:
-        service.quotas.give_back(key.kid, good, len(sent))
+        service.quotas.give_back(key.kid, checked.good, size)
         raise
     if logged.replayed:
-        service.quotas.give_back(key.kid, good, len(sent))
-    return Kept(received, shown, logged)
+        service.quotas.give_back(key.kid, checked.good, size)
+    return Kept(checked.received, refused, shown, logged)
 
 
-async def _aside(size: int, work: Any, *arguments: Any) -> Any:
+def _digest(wanted: Wanted, sent: bytes) -> bytes:
+    return hashlib.sha256(b"%b %d " % (wanted.op.encode(), wanted.partial) + sent).digest()
+
+
+async def aside(size: int, work: Any, *arguments: Any) -> Any:
+    """Do work of so many bytes, in a thread where they are many."""
     return await run_in_threadpool(work, *arguments) if size > LARGE else work(*arguments)

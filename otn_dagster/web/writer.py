@@ -35,7 +35,8 @@ class _Pending:
 
     @property
     def size(self) -> int:
-        return len(self.push.body or b"") + COST_OF_A_PUSH
+        aside = sum(len(body or b"") + COST_OF_A_PUSH for _, body in self.push.faults)
+        return len(self.push.body or b"") + aside + COST_OF_A_PUSH
 
 
 class Writer:
@@ -111,9 +112,15 @@ class Writer:
         return group, refusals
 
     def _flush(self, pushes: list[Push], refusals: list[Refusal]) -> list[Logged | Exception]:
+        outcomes = self._keep(pushes) if pushes else []
+        if refusals:
+            self._note(refusals)
+        return outcomes
+
+    def _keep(self, pushes: list[Push]) -> list[Logged | Exception]:
         """One transaction for all; where something in it is wrong, one for each, so that one cannot fail the others."""
         try:
-            return self._transaction(pushes, refusals)
+            return self._transaction(pushes)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._forget()
             return [error] * len(pushes)
@@ -123,24 +130,36 @@ class Writer:
 
     def _alone(self, push: Push) -> Logged | Exception:
         try:
-            return self._transaction([push], [])[0]
+            return self._transaction([push])[0]
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
                 self._forget()
             return error
 
-    def _transaction(self, pushes: list[Push], refusals: list[Refusal]) -> list[Logged | Exception]:
+    def _note(self, refusals: list[Refusal]) -> None:
+        """In a transaction of its own: whatever happens to a note, pushes are not concerned."""
+        try:
+            connection = self._open()
+            with connection.transaction():
+                live_log.note_refusals(connection, refusals)
+        except psycopg.Error as error:
+            logger.warning("refusals could not be noted: %s", error)
+            if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+                self._forget()
+
+    def _transaction(self, pushes: list[Push]) -> list[Logged | Exception]:
+        connection = self._open()
+        with connection.transaction():
+            return list(live_log.append(connection, pushes))
+
+    def _open(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
             # A server may be set to answer before the disk has it; this session is not.
             self._connection.execute("set synchronous_commit = on")
             self._connection.execute("set statement_timeout = '60s'")
             self._connection.commit()
-        with self._connection.transaction():
-            outcomes = live_log.append(self._connection, pushes) if pushes else []
-            if refusals:
-                live_log.note_refusals(self._connection, refusals)
-        return list(outcomes)
+        return self._connection
 
     def _forget(self) -> None:
         if self._connection:

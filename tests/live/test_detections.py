@@ -106,3 +106,15 @@ def test_a_dataset_of_detections_says_where_its_files_go(live: LiveNode):
             live.configure("modem", **{**DATASET, missing: None})
     with pytest.raises(BadConfiguration, match="needs a field receiver of type text"):
         live.configure("modem", **{**DATASET, "key": [], "fields": {"time": "time", "transmitter": "text"}})
+
+
+def test_detections_that_a_replay_gives_become_a_submission(live: LiveNode):
+    live.configure("modem", **DATASET)
+    with live.serve() as api:
+        api.token = live.key("modem")
+        api.push([heard(1), heard(2, battery=3.6)], "modem", params={"mode": "partial"})
+        assert submit(live) == [("VR2W-109924", "2026-03-01", 1)]
+        live.configure("modem", **{**DATASET, "fields": {**DATASET["fields"], "battery": "number"}})
+        live.replay("modem", dry_run=False)
+        assert submit(live) == [("VR2W-109924", "2026-03-01", 2)]
+        assert submit(live) == []

@@ -148,7 +148,7 @@ def test_a_look_is_taken_once_whatever_dies_between(live: LiveNode, origin: Remo
     monkeypatch.setattr(remote, "_settle", settle)
     for path in remote.spool(live.settings, "bottles").iterdir():
         path.unlink()  # even the file is gone
-    assert remote.take(live.settings, dataset).records == 3  # type: ignore[union-attr]
+    assert remote.take_all(live.settings, dataset)[-1].records == 3
     assert remote.take(live.settings, dataset) is None
     assert live.log("bottles") == 1
 
@@ -232,7 +232,7 @@ def test_a_source_that_is_too_slow_for_a_look_is_fetched_by_a_run(live: LiveNode
     assert remote.look(live.settings, live.dataset("bottles"), seconds=-1).outcome == "slow"
     with live.connect() as connection:
         assert remote.waiting(connection) == {"bottles": 1}
-    assert remote.take(live.settings, live.dataset("bottles")).records == 3  # type: ignore[union-attr]
+    assert remote.take_all(live.settings, live.dataset("bottles"))[-1].records == 3
     with live.connect() as connection:
         assert remote.waiting(connection) == {}
 
@@ -294,3 +294,48 @@ def test_ftp_is_asked_for_time_and_size_first(live: LiveNode, ftp: Any):
     assert fetch(live)[0] == "failed"
     time.sleep(0.2)
     assert counting.sent == 3
+
+
+def test_what_was_refused_is_tried_again_once_its_cause_is_gone(live: LiveNode, origin: Remote):
+    from otn_dagster.live import registry
+
+    origin.content = b"station_id;time;temperature\n46088;2026-01-01;1.5\n"
+    configure(live, f"{origin.url}/bottles.csv")
+    assert fetch(live)[1].seq is None  # type: ignore[union-attr]
+    assert fetch(live)[0] == "unchanged"
+    configure(live, f"{origin.url}/bottles.csv", source={"separator": ";"})
+    assert fetch(live)[1].records == 1  # type: ignore[union-attr]
+    origin.content += b"46088;2026-01-02;2.5\n"
+    with live.connect() as connection:
+        registry.switch(connection, "bottles", "disabled", True, "N", "x")
+    assert fetch(live)[1].seq is None  # type: ignore[union-attr]
+    with live.connect() as connection:
+        registry.switch(connection, "bottles", "disabled", False, "N", "x")
+    assert fetch(live)[1].records == 2  # type: ignore[union-attr]
+
+
+def test_files_that_waited_are_all_taken_in_their_order(live: LiveNode, origin: Remote):
+    configure(live, f"{origin.url}/rolling.json")
+    for hour in range(3):  # a file that holds the newest only
+        origin.content = json.dumps([record(hour=hour)]).encode()
+        assert remote.look(live.settings, live.dataset("bottles")).outcome == "changed"
+    assert [taken.records for taken in remote.take_all(live.settings, live.dataset("bottles"))] == [1, 1, 1]
+    live.apply("bottles")
+    assert live.value("select count(*) from live_data.bottles") == 3
+
+
+def test_a_cut_workbook_is_refused_and_pushes_go_on(live: LiveNode, origin: Remote):
+    buffer = io.BytesIO()
+    TABLE.assign(time=TABLE.time.dt.tz_localize(None), depth=None).to_excel(buffer, index=False)
+    for cut in (100, 1000, 3000):
+        origin.content = buffer.getvalue()[:-cut]
+        configure(live, f"{origin.url}/bottles.xlsx")
+        _, taken = fetch(live)
+        assert taken and "not an xlsx" in taken.what
+
+
+def test_nan_in_a_key_is_refused(live: LiveNode, origin: Remote):
+    origin.content = b"k,v\n1,2\nNaN,3\n"
+    configure(live, f"{origin.url}/bottles.csv", key=["k"], fields={"k": "number", "v": "number"})
+    _, taken = fetch(live)
+    assert taken and taken.seq is None and "expected a value of type number, it is 'NaN'" in taken.what

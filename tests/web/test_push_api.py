@@ -467,3 +467,103 @@ def test_records_are_shown_with_what_the_platform_adds(api: Any, live: LiveNode)
     live.apply()
     (shown,) = api.call("GET", "/v1/datasets/ctd/records").json()["records"]
     assert plain(shown) == record() and shown["_author"] == "buoy-7" and len(shown["_record_id"]) == 32
+
+
+@pytest.mark.parametrize("policy", ["forbid", "ignore", "keep"])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"station_id":"a","time":"2026-01-01T00:00:00Z"},{"station_id":"b","time":"2026-01-01T00:00:00Z"}', "json"),
+        (b'{"station_id":"a","time":"2026-01-01T00:00:00Z","unit":"\xb0C"}', "json"),
+        (b'{"station_id":"a","time":"2026-01-01T00:00:00Z","x":1e999}', "json"),
+        (b'{"station_id":"a","time":"2026-01-01T00:00:00Z","x":%b}' % (b"[" * 5000 + b"]" * 5000), "json"),
+        (
+            b'[{"station_id":"a","time":"2026-01-01T00:00:00Z"},{"station_id":"b","time":"2026-01-01T00:00:00Z"}]',
+            "ndjson",
+        ),
+        (b'{"station_id":"a","time":"2026-01-01T00:00:00Z"}{"station_id":"b","time":"2026-01-01T00:00:00Z"}', "ndjson"),
+        (b'{"station_id":"a",\n"time":"2026-01-01T00:00:00Z"}', "ndjson"),
+        (b'{"station_id":"a","time":"2026-01-01t00:00:00.1234567891234z"}', "json"),
+        (b'\xef\xbb\xbf{"station_id":"a","time":"2026-01-01T00:00:00Z"}', "json"),
+        (b'\n\n{"station_id":"a","time":"2026-01-01T00:00:00Z"}\r\n\n', "ndjson"),
+    ],
+)
+def test_what_is_acknowledged_can_be_applied_and_what_cannot_is_refused(
+    live: LiveNode, body: bytes, kind: str, policy: str
+):
+    live.configure(unknown_fields=policy)
+    with live.serve() as api:
+        content = {"json": "application/json", "ndjson": "application/x-ndjson"}[kind]
+        answer = api.push(body, headers={"Content-Type": content}, token=live.key())
+        applied = live.apply()
+        if answer.status_code == 200:
+            assert (applied.rows, applied.refused) == (answer.json()["received"], 0)
+        else:
+            assert answer.status_code in (400, 422) and live.log() == 0
+
+
+def test_a_push_that_cannot_be_read_any_more_does_not_stop_those_after_it(api: Any, live: LiveNode):
+    from otn_dagster.live import log
+
+    api.push([record()])
+    with live.connect() as connection:
+        rubbish = log.Push("ctd", "buoy-7", None, "push", 1, 1, "json", b"x", b"not json")
+        log.append(connection, [rubbish])
+    api.push([record(hour=1)])
+    applied = live.apply()
+    assert (applied.rows, applied.refused) == (2, 1)
+    (shown,) = api.call("GET", "/v1/datasets/ctd/errors").json()["errors"]
+    assert (shown["seq"], shown["code"]) == (2, "malformed_json")
+
+
+def test_a_push_that_was_kept_stays_kept_whatever_changed_since(api: Any, live: LiveNode):
+    body, key = [{**record(), "depth": 3}, {}], {"headers": {"Idempotency-Key": "k"}, "params": {"mode": "partial"}}
+    first = api.push(body, **key)
+    fields = {"station_id": "text", "time": "time", "temperature": "text"}
+    live.configure(fields=fields)
+    api.client.app.state.service._look(False)
+    again = api.push(body, **key)
+    assert (again.status_code, again.json()) == (207, {**first.json(), "replayed": True})
+    with live.connect() as connection:
+        registry.switch(connection, "ctd", "disabled", True, "N", "x")
+    assert api.push(body, **key).status_code == 207
+    api.client.app.state.service._look(False)
+    assert api.push(body, **key).status_code == 207
+    assert api.push(body, **{**key, "headers": {"Idempotency-Key": "other"}}).status_code == 409
+    assert live.log() == 1
+
+
+def test_one_record_with_very_many_faults_is_told_and_kept_in_few(api: Any, live: LiveNode):
+    monster = {**record(hour=1), **{f"field{n}\x00": n for n in range(10_000)}}
+    answer = api.push([monster, record()], params={"mode": "partial"})
+    assert answer.status_code == 207 and len(answer.json()["rejected"]) == 10 and len(answer.content) < 10_000
+    size = live.value("select sum(length(body)) from platform.live_refused")
+    assert live.value("select count(*) from platform.live_refused") == 10 and size < 50_000
+    many = api.push([{}] * 5000 + [record()], params={"mode": "partial"})
+    assert (many.json()["accepted"], len({r["index"] for r in many.json()["rejected"]})) == (1, 100)
+    assert live.value("select refused from platform.live_log order by seq desc limit 1") == 5000
+
+
+def test_a_replacement_counts_what_waits_in_the_log_too(api: Any, live: LiveNode):
+    api.push([record(hour=h) for h in range(10)])  # not applied yet
+    path = TestReplace().start(api)
+    api.call("PUT", f"{path}/chunks/0", json=[record()])
+    answer = api.call("POST", f"{path}:commit?chunks=1")
+    assert answer.status_code == 409 and "9 of 10" in answer.json()["message"]
+    first = api.call("POST", f"{path}:commit?chunks=1&confirm=9").json()
+    api.push([record(hour=h) for h in range(10)])
+    live.apply()
+    again = api.call("POST", f"{path}:commit?chunks=1&confirm=9")
+    assert again.json() == {**first, "replayed": True} and len(api.read()) == 10
+
+
+def test_chunks_have_limits_and_few_replacements_are_open(live: LiveNode):
+    live.configure(limits={"records": 3, "records_per_day": 5, "requests_per_second": 1000})
+    with live.serve() as api:
+        api.token = live.key()
+        path = TestReplace().start(api)
+        assert api.call("PUT", f"{path}/chunks/0", json=[record(hour=h) for h in range(4)]).status_code == 413
+        assert api.call("PUT", f"{path}/chunks/0", json=[record(hour=h) for h in range(3)]).status_code == 200
+        assert api.call("PUT", f"{path}/chunks/1", json=[record(hour=h) for h in range(3)]).status_code == 429
+        codes = [api.call("POST", "/v1/datasets/ctd/records:replace").status_code for _ in range(6)]
+        assert codes == [200] * 4 + [429] * 2

@@ -107,6 +107,7 @@ create table platform.live_refused (
     body bytea
 );
 create index live_refused_by_dataset on platform.live_refused (dataset, at);
+create index live_refused_by_age on platform.live_refused (at) where seq is null;
 create index live_refused_by_seq on platform.live_refused (seq) where seq is not null;
 
 create table platform.live_applied (
@@ -127,6 +128,15 @@ create table platform.live_outcomes (
     refused integer not null
 );
 
+-- When each station and the like was heard last, whether or not its record said anything new.
+create table platform.live_heard (
+    dataset text not null,
+    field text not null,
+    value text not null,
+    at timestamptz not null,
+    primary key (dataset, field, value)
+);
+
 create table platform.live_alerts (
     alert_no bigint generated always as identity primary key,
     dataset text not null,
@@ -145,7 +155,7 @@ create table platform.live_fetches (
     url text not null,
     looked_at timestamptz not null default clock_timestamp(),
     outcome text not null check (outcome in ('unchanged', 'changed', 'slow', 'failed', 'refused', 'taken')),
-    schema_version integer,
+    configuration text,                     -- digest of the dataset's file, where that decided
     etag text,
     last_modified text,
     bytes bigint,
