@@ -79,17 +79,20 @@ def find(connection: Connection, batch_id: str, dataset: str, author: str, close
         raise BatchProblem("replacement_closed", "this replacement is committed or given up; open another")
 
 
-def add(connection: Connection, batch_id: str, number: int, version: int, body: bytes, count: int) -> None:
-    """Keep a chunk. Safe to repeat with the same body; another body under its number is a BatchProblem."""
+def add(connection: Connection, batch_id: str, number: int, version: int, body: bytes, count: int) -> bool:
+    """Keep a chunk; whether it is new. Safe to repeat with the same body; another body under its number is a BatchProblem."""
     sha = hashlib.sha256(body).digest()
-    kept = connection.execute(
+    new = connection.execute(
         "insert into platform.live_chunks (batch_id, chunk_no, records, schema_version, body_sha256, body)"
-        " values (%s, %s, %s, %s, %s, %s) on conflict (batch_id, chunk_no) do update set records = live_chunks.records"
-        " returning body_sha256",
+        " values (%s, %s, %s, %s, %s, %s) on conflict do nothing",
         [batch_id, number, count, version, sha, log.packed(body)],
+    ).rowcount
+    kept = connection.execute(
+        "select body_sha256 from platform.live_chunks where batch_id = %s and chunk_no = %s", [batch_id, number]
     ).fetchone()
     if kept is None or bytes(kept[0]) != sha:
         raise BatchProblem("other_chunk", f"chunk {number} was sent before with another body; give the replacement up")
+    return bool(new)
 
 
 def close(connection: Connection, batch_id: str) -> None:

@@ -26,7 +26,7 @@ DETECTION_FIELDS = {"time": "time", "receiver": "text", "transmitter": "text"}
 class Limits(Strict):
     """What one push, and one key in a second and in a day, may bring."""
 
-    body_mb: float = Field(default=5, gt=0, le=100)
+    body_mb: float = Field(default=5, gt=0, le=30)
     records: int = Field(default=10_000, ge=1)
     requests_per_second: float = Field(default=20, gt=0)
     records_per_day: int = Field(default=5_000_000, ge=1)
@@ -59,7 +59,10 @@ class RemoteSource(Strict):
     most_mb: float = Field(default=240, gt=0)
     sheet: str | None = None
     separator: str = ","
+    most_records: int = Field(default=5_000_000, ge=1)
     headers_from_environment: dict[str, str] = {}
+    user_from_environment: str | None = None
+    password_from_environment: str | None = None
 
     @field_validator("schedules")
     @classmethod
@@ -75,6 +78,13 @@ class RemoteSource(Strict):
         if name not in zoneinfo.available_timezones():
             raise ValueError(f"{name!r} is no time zone, expected a name like America/Halifax")
         return name
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_secret(cls, url: str) -> str:
+        if "@" in url.split("/")[2]:
+            raise ValueError("user and password do not belong into the URL; name environment variables that hold them")
+        return url
 
     @property
     def kind(self) -> str:

@@ -86,7 +86,9 @@ def submit(connection: Connection, settings: Settings, dataset: Dataset, today: 
 
 def _in_a_name(receiver: str) -> str:
     """A receiver as part of a file's name; no two receivers have the same."""
-    return re.sub(r"[^A-Za-z0-9-]", lambda found: f"_{ord(found[0]):x}_", receiver)
+    if re.fullmatch(r"[A-Za-z0-9-]{1,60}", receiver):
+        return receiver
+    return f"{re.sub(r'[^A-Za-z0-9-]', '_', receiver)[:40]}_{hashlib.sha256(receiver.encode()).hexdigest()[:12]}"
 
 
 def _days_with_news(connection: Connection, dataset: Dataset, today: dt.date) -> list[tuple[str, dt.date, int]]:

@@ -21,6 +21,7 @@ import httpx
 from otn_dagster.live.configuration import RemoteSource
 
 CONNECT_SECONDS = 20
+MOST_REDIRECTS = 5
 
 
 class CannotFetch(RuntimeError):
@@ -65,9 +66,11 @@ def fetch(source: RemoteSource, known: Known, folder: Path, seconds: float) -> F
                 return _ftp(source, known, spool)
             return _http(source, known, spool)
         except httpx.TimeoutException:
-            raise CannotFetch(f"{_where(source)} did not answer in time") from None
-        except (httpx.HTTPError, ftplib.Error, EOFError, OSError) as error:
-            raise CannotFetch(f"{_where(source)}: {type(error).__name__}: {error}") from None
+            raise CannotFetch(f"{where(source)} did not answer in time") from None
+        except httpx.LocalProtocolError:  # its text would show a header
+            raise CannotFetch(f"{where(source)}: a header of this source cannot be sent") from None
+        except (httpx.HTTPError, httpx.InvalidURL, ftplib.Error, EOFError, OSError) as error:
+            raise CannotFetch(f"{where(source)}: {type(error).__name__}: {error}") from None
 
 
 class _Spool:
@@ -91,9 +94,9 @@ class _Spool:
         """One more block; raises where it is too much or too late."""
         self.size += len(block)
         if self.size > self.source.most_mb * 1_000_000:
-            raise CannotFetch(f"{_where(self.source)} has more than {self.source.most_mb:g} MB (most_mb)")
+            raise CannotFetch(f"{where(self.source)} has more than {self.source.most_mb:g} MB (most_mb)")
         if time.monotonic() > self.end:
-            raise TooSlow(f"{_where(self.source)} needs longer than a look may take; a run fetches it")
+            raise TooSlow(f"{where(self.source)} needs longer than a look may take; a run fetches it")
         self.hash.update(block)
         self.file.write(block)
 
@@ -109,30 +112,45 @@ class _Spool:
 
 def _http(source: RemoteSource, known: Known, spool: _Spool) -> Fetched:
     headers = {name: _secret(variable) for name, variable in source.headers_from_environment.items()}
-    if known.etag:
-        headers["If-None-Match"] = known.etag
-    if known.last_modified:
-        headers["If-Modified-Since"] = known.last_modified
-    with (
-        httpx.Client(timeout=CONNECT_SECONDS, follow_redirects=True, max_redirects=5) as client,
-        client.stream("GET", source.url, headers=headers) as answer,
-    ):
-        if answer.status_code == 304:
-            return Fetched(
-                True, "the source says: not modified", known.etag, known.last_modified, known.bytes, known.sha256
-            )
-        if answer.status_code != 200:
-            raise CannotFetch(f"{_where(source)} answered {answer.status_code}, expected 200")
-        for block in answer.iter_bytes():
-            spool.add(block)
-        etag, modified = answer.headers.get("etag"), answer.headers.get("last-modified")
-    return _same_or(spool.keep(etag, modified), known)
+    url = httpx.URL(source.url)
+    with httpx.Client(timeout=CONNECT_SECONDS) as client:
+        for _ in range(MOST_REDIRECTS + 1):
+            mine = headers if _same_place(url, httpx.URL(source.url)) else {}  # secrets are for the source alone
+            with client.stream("GET", url, headers={**mine, **_conditions(known)}) as answer:
+                if answer.next_request is None:
+                    return _answered(source, known, spool, answer)
+                url = answer.next_request.url
+    raise CannotFetch(f"{where(source)} redirects more than {MOST_REDIRECTS} times")
+
+
+def _conditions(known: Known) -> dict[str, str]:
+    """As it is: what comes compressed could be anything when it is unpacked."""
+    found = {"Accept-Encoding": "identity"}
+    found |= {"If-None-Match": known.etag} if known.etag else {}
+    return found | ({"If-Modified-Since": known.last_modified} if known.last_modified else {})
+
+
+def _same_place(one: httpx.URL, other: httpx.URL) -> bool:
+    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
+
+
+def _answered(source: RemoteSource, known: Known, spool: _Spool, answer: httpx.Response) -> Fetched:
+    if answer.status_code == 304:
+        why = "the source says: not modified"
+        return Fetched(True, why, known.etag, known.last_modified, known.bytes, known.sha256)
+    if answer.status_code != 200:
+        raise CannotFetch(f"{where(source)} answered {answer.status_code}, expected 200")
+    if answer.headers.get("content-encoding", "identity").lower() != "identity":
+        raise CannotFetch(f"{where(source)} sent a compressed answer, though it was asked for a plain one")
+    for block in answer.iter_raw():
+        spool.add(block)
+    return _same_or(spool.keep(answer.headers.get("etag"), answer.headers.get("last-modified")), known)
 
 
 def _ftp(source: RemoteSource, known: Known, spool: _Spool) -> Fetched:
     parts = urlsplit(source.url)
-    user = os.environ.get("OTN_FTP_USER") or parts.username or "anonymous"
-    password = os.environ.get("OTN_FTP_PASSWORD") or parts.password or "anonymous@"
+    user = _secret(source.user_from_environment) if source.user_from_environment else "anonymous"
+    password = _secret(source.password_from_environment) if source.password_from_environment else "anonymous@"
     with ftplib.FTP(timeout=CONNECT_SECONDS) as ftp:
         ftp.connect(parts.hostname or "", parts.port or 21)
         ftp.login(user, password)
@@ -144,7 +162,7 @@ def _ftp(source: RemoteSource, known: Known, spool: _Spool) -> Fetched:
             return Fetched(True, "same time and size", None, modified, size, known.sha256)
         ftp.retrbinary(f"RETR {path}", spool.add, blocksize=1 << 16)
     if size is not None and spool.size != size:
-        raise CannotFetch(f"{_where(source)} broke off: {spool.size:,} of {size:,} bytes came")
+        raise CannotFetch(f"{where(source)} broke off: {spool.size:,} of {size:,} bytes came")
     return _same_or(spool.keep(None, modified), known)
 
 
@@ -161,12 +179,15 @@ def _asked[Value](ask: Callable[[], Value]) -> Value | None:
 
 
 def _secret(variable: str) -> str:
-    if variable not in os.environ:
-        raise CannotFetch(f"the environment variable {variable} is not set; it holds a header of this source")
-    return os.environ[variable]
+    value = os.environ.get(variable, "").strip()
+    if not value or not value.isprintable():
+        raise CannotFetch(
+            f"the environment variable {variable} is not set, or no plain text; it holds a secret of this source"
+        )
+    return value
 
 
-def _where(source: RemoteSource) -> str:
+def where(source: RemoteSource) -> str:
     """The source without what may be secret in its URL."""
     parts = urlsplit(source.url)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"

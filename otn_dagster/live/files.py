@@ -27,6 +27,8 @@ MAGIC = {
     "application/zip": (b"PK\x03\x04",),
     "application/gzip": (b"\x1f\x8b",),
 }
+HASH = re.compile(r"[0-9a-f]{64}")
+CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,80}")
 SAME = {"image/jpg": "image/jpeg", "audio/x-wav": "audio/wav"}
 
 
@@ -61,11 +63,11 @@ def read_field(field: Field, value: Any, stored: bool) -> FileField:
     if not isinstance(value, dict):
         raise BadFileField("type", 'expected {"content": base64, "content-type": "image/jpeg"}')
     if stored and "sha256" in value:
-        return FileField(value["sha256"], value["content_type"], value["bytes"])
+        return _reference(value)
     content_type = value.get("content-type", value.get("content_type"))
     if not isinstance(value.get("content"), str) or not isinstance(content_type, str):
         raise BadFileField("type", 'expected {"content": base64, "content-type": "image/jpeg"}')
-    if not re.fullmatch(r"[a-z]+/[a-z0-9.+-]{1,80}", content_type):
+    if not CONTENT_TYPE.fullmatch(content_type):
         raise BadFileField("content_type", f"expected a content type like image/jpeg, got {content_type[:80]!r}")
     content_type = SAME.get(content_type, content_type)
     allowed = [SAME.get(name, name) for name in field.content_types]
@@ -83,9 +85,17 @@ def read_field(field: Field, value: Any, stored: bool) -> FileField:
     return FileField(hashlib.sha256(content).hexdigest(), content_type, len(content), content)
 
 
+def _reference(value: dict[str, Any]) -> FileField:
+    sha256, content_type, size = (value.get(name) for name in ("sha256", "content_type", "bytes"))
+    good = isinstance(sha256, str) and HASH.fullmatch(sha256) and isinstance(size, int)
+    if not (good and isinstance(content_type, str) and CONTENT_TYPE.fullmatch(content_type)):
+        raise BadFileField("type", "expected the reference of a file")
+    return FileField(str(sha256), content_type, int(str(size)))
+
+
 def path_of(folder: Path, sha256: str) -> Path:
     """Where a file is; raises ValueError where that is no hash."""
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+    if not HASH.fullmatch(sha256):
         raise ValueError("expected a SHA-256 in hexadecimal")
     return folder / "files" / sha256[:2] / sha256
 

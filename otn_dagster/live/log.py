@@ -10,7 +10,7 @@ measured to lose one row in eleven.)
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import zstandard
@@ -232,12 +232,11 @@ def _note(connection: Connection, kept: list[tuple[Push, Logged]]) -> None:
         for p, kept_as in kept
         for fault, body in p.faults
     ]
-    usage: dict[str, list[int]] = {}
+    usage: dict[str, Sequence[int]] = {}
     for push, _ in kept:
         if push.kid:
-            sums = usage.setdefault(push.kid, [0, 0, 0])
-            for place, value in enumerate((1, push.records, push.size)):
-                sums[place] += value
+            requests, records, size = usage.get(push.kid, (0, 0, 0))
+            usage[push.kid] = (requests + 1, records + push.records, size + push.size)
     if named:
         connection.execute(
             "insert into platform.live_idempotency select d, a, i, s, b, clock_timestamp() from"
@@ -245,14 +244,7 @@ def _note(connection: Connection, kept: list[tuple[Push, Logged]]) -> None:
             [list(column) for column in zip(*named, strict=True)],
         )
     if usage:
-        connection.execute(
-            "insert into platform.live_usage select kid, (clock_timestamp() at time zone 'UTC')::date, r, n, b, clock_timestamp()"
-            " from unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[]) as u(kid, r, n, b)"
-            " on conflict (kid, day) do update set requests = live_usage.requests + excluded.requests,"
-            " records = live_usage.records + excluded.records, bytes = live_usage.bytes + excluded.bytes,"
-            " last_at = excluded.last_at",
-            [list(usage), *[[sums[place] for sums in usage.values()] for place in range(3)]],
-        )
+        note_usage(connection, usage)
     if refused:
         with connection.cursor() as cursor:
             cursor.executemany(
@@ -260,6 +252,18 @@ def _note(connection: Connection, kept: list[tuple[Push, Logged]]) -> None:
                 " values (%s, %s, %s, %s, %s, %s, %s, %s)",
                 refused,
             )
+
+
+def note_usage(connection: Connection, usage: Mapping[str, Sequence[int]]) -> None:
+    """Count (requests, records, bytes) of keys to their day, in the transaction that keeps what they sent."""
+    connection.execute(
+        "insert into platform.live_usage select kid, (clock_timestamp() at time zone 'UTC')::date, r, n, b, clock_timestamp()"
+        " from unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[]) as u(kid, r, n, b)"
+        " on conflict (kid, day) do update set requests = live_usage.requests + excluded.requests,"
+        " records = live_usage.records + excluded.records, bytes = live_usage.bytes + excluded.bytes,"
+        " last_at = excluded.last_at",
+        [list(usage), *[[sums[place] for sums in usage.values()] for place in range(3)]],
+    )
 
 
 def head(connection: Connection, dataset: str) -> int:

@@ -12,7 +12,7 @@ import datetime as dt
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import psycopg
@@ -54,8 +54,8 @@ class Question:
 
 
 class _Cursor(msgspec.Struct, array_like=True):
-    seq: int
-    record_id: str
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+    record_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
     time: dt.datetime | None
 
 

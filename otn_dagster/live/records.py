@@ -184,7 +184,7 @@ def _faults_or_values(
         faults += [Fault(index, _name(name), "unknown_field", f"no such field; there are: {known}") for name in unknown]
     extra = unknown if unknown and schema.unknown_fields == "keep" else None
     try:
-        _storable(extra)
+        _storable(unknown)  # also where it is not kept: the log keeps it, and has to be read again
     except _Bad as error:
         faults.append(Fault(index, None, error.code, str(error)))
     return faults[:MOST_FAULTS_OF_A_RECORD] or (values, extra)
@@ -236,7 +236,7 @@ def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise _Bad("type", f"expected an integer, got {_kind(value)}")
     if not -(2**63) <= value < 2**63:
-        raise _Bad("out_of_range", f"expected an integer of 64 bits, got {value}")
+        raise _Bad("out_of_range", f"expected an integer of 64 bits, got {_shown(value)}")
     return value
 
 
@@ -244,7 +244,7 @@ def _number(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise _Bad("type", f"expected a number, got {_kind(value)}")
     if isinstance(value, int) and (abs(value) > 2**1000 or int(float(value)) != value):
-        raise _Bad("not_exact", f"a double cannot hold {value} exactly; declare the field as integer or text")
+        raise _Bad("not_exact", f"a double cannot hold {_shown(value)} exactly; declare the field as integer or text")
     if not math.isfinite(value):
         raise _Bad("not_finite", f"expected a finite number, got {value}; leave the field out where there is no value")
     return float(value)
@@ -324,11 +324,13 @@ def _integer_from(text: str) -> Any:
 
 def _number_from(text: str) -> Any:
     """NaN is a missing value, as ERDDAP writes it; everything else must be a number."""
+    if len(text) > 400:
+        return text
     if text.strip().lower() == "nan":
         return None
     if re.fullmatch(r" *[+-]?\d{1,400} *", text):
         return int(text)
-    if re.fullmatch(r" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})? *", text):
+    if re.fullmatch(r" *[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})? *", text):
         return float(text)
     return text
 
@@ -368,7 +370,9 @@ def _name(name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = (
+        f"an integer of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >= 10**60 else repr(value)
+    )
     return text if len(text) <= 80 else text[:77] + "..."
 
 

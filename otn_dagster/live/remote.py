@@ -83,9 +83,15 @@ def _known(connection: Connection, dataset: Dataset) -> tuple[fetching.Known, bo
     row = connection.execute(
         "select etag, last_modified, bytes, sha256, outcome = 'changed' from platform.live_fetches where dataset = %s and url = %s"
         " and (outcome in ('taken', 'changed') or (outcome = 'refused' and configuration = %s)) order by fetch_no desc limit 1",
-        [dataset.name, dataset.source.url, _configuration(dataset)],
+        [dataset.name, _source_name(dataset), _configuration(dataset)],
     ).fetchone()
     return (fetching.Known(*row[:4]), row[4]) if row else (fetching.Known(), False)
+
+
+def _source_name(dataset: Dataset) -> str:
+    """The source without what may be secret in its query, and a hash that tells it from others."""
+    assert dataset.source is not None
+    return f"{fetching.where(dataset.source)}#{hashlib.sha256(dataset.source.url.encode()).hexdigest()[:12]}"
 
 
 def _configuration(dataset: Dataset) -> str:
@@ -99,7 +105,7 @@ def _note(settings: Settings, dataset: Dataset, outcome: str, what: str, got: fe
         row = connection.execute(
             "insert into platform.live_fetches (dataset, url, outcome, what, etag, last_modified, bytes, sha256)"
             " values (%s, %s, %s, %s, %s, %s, %s, %s) returning fetch_no",
-            [dataset.name, dataset.source.url, outcome, what, *facts],
+            [dataset.name, _source_name(dataset), outcome, what, *facts],
         ).fetchone()
     assert row is not None
     return Look(dataset.name, outcome, what, row[0], *facts)
@@ -115,10 +121,15 @@ def waiting(connection: Connection) -> dict[str, int]:
 
 def take_all(settings: Settings, dataset: Dataset) -> list[Taken]:
     """Put every file that waits into the log, the oldest first: each may have rows that later ones left out."""
-    found: list[Taken] = []
-    while (taken := take(settings, dataset)) is not None:
-        found.append(taken)
-    return found
+    with database.connect(settings) as connection:
+        row = connection.execute(
+            "select count(*) from platform.live_fetches where dataset = %s and outcome in ('changed', 'slow')",
+            [dataset.name],
+        ).fetchone()
+    found = [
+        take(settings, dataset) for _ in range(row[0] + 1 if row and row[0] else 0)
+    ]  # one more: a slow one is fetched first
+    return [taken for taken in found if taken is not None]
 
 
 def take(settings: Settings, dataset: Dataset) -> Taken | None:
@@ -157,8 +168,10 @@ def _into_log(connection: Connection, settings: Settings, dataset: Dataset, path
     try:
         for chunk_no, items in enumerate(tabular.items_of(path, dataset.source)):
             parsed = records.parse(schema, items, text=tabular.is_text(dataset.source))
-            faults += [_in_file(fault, chunk_no) for fault in parsed.faults]
+            faults += [_in_file(fault, chunk_no) for fault in parsed.faults[: 10 * records.MOST_FAULTS - len(faults)]]
             refused += len(parsed.refused)
+            if good + refused + len(parsed.records) > dataset.source.most_records:
+                raise tabular.BadFile(f"it has more than {dataset.source.most_records:,} records (most_records)")
             if parsed.records:
                 for file in files.files_of(parsed.records):
                     files.keep(live_data(settings), file)
@@ -169,7 +182,7 @@ def _into_log(connection: Connection, settings: Settings, dataset: Dataset, path
     except tabular.BadFile as error:
         return _refuse(connection, dataset, number, batch_id, [Fault(-1, None, "bad_file", str(error))])
     if faults and dataset.mode == "atomic":
-        return _refuse(connection, dataset, number, batch_id, faults)
+        return _refuse(connection, dataset, number, batch_id, faults, refused)
     if dataset.source.replace and (problem := _removes_too_much(connection, dataset, ids)):
         return _refuse(connection, dataset, number, batch_id, [Fault(-1, None, "would_remove", problem)])
     batches.close(connection, batch_id)
@@ -213,10 +226,11 @@ def _removes_too_much(connection: Connection, dataset: Dataset, ids: set[str]) -
     )
 
 
-def _refuse(connection: Connection, dataset: Dataset, number: int, batch_id: str, faults: list[Fault]) -> Taken:
+def _refuse(
+    connection: Connection, dataset: Dataset, number: int, batch_id: str, faults: list[Fault], bad: int = 1
+) -> Taken:
     batches.give_up(connection, batch_id)
     log.note_refusals(connection, [Refusal(dataset.name, AUTHOR, tuple(faults[: records.MOST_FAULTS]))])
-    bad = len({fault.index for fault in faults})
     what = f"nothing was taken; {bad:,} bad, first: {faults[0].field or ''} {faults[0].message}".replace("  ", " ")
     _settle(connection, dataset, number, "refused", what)
     return Taken(None, 0, bad, what)

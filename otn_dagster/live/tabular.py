@@ -6,6 +6,7 @@ Belongs here: a file to items, a few thousand at a time. Does not belong here: w
 import csv
 import io
 import itertools
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,10 @@ def _xlsx(path: Path, source: RemoteSource) -> Iterator[dict[str, Any]]:
     import openpyxl
 
     try:
+        with zipfile.ZipFile(path) as packed:
+            unpacked = sum(part.file_size for part in packed.infolist())
+        if unpacked > 20 * source.most_mb * 1_000_000:
+            raise BadFile(f"it is {unpacked:,} bytes when it is unpacked, at most 20 times most_mb are read")
         book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()), read_only=True, data_only=True)
         if source.sheet and source.sheet not in book.sheetnames:
             raise BadFile(f"there is no sheet {source.sheet!r}, expected one of {', '.join(book.sheetnames)}")

@@ -28,7 +28,10 @@ CODES = {
     "malformed_body": Meaning(400, "The body cannot be unpacked."),
     "no_records": Meaning(400, "The body holds no record."),
     "bad_parameter": Meaning(400, "A parameter cannot be used."),
-    "bad_key": Meaning(401, "There is no such key, or it ended. An unknown dataset is answered so, too."),
+    "bad_key": Meaning(
+        401,
+        "A key is needed (Authorization: Bearer push_...), or this one is wrong or ended. An unknown dataset is answered so, too.",
+    ),
     "scope": Meaning(403, "The key is for another dataset, or not for this."),
     "not_found": Meaning(404, "There is no such thing."),
     "bad_method": Meaning(405, "This cannot be done here."),

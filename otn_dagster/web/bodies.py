@@ -27,17 +27,31 @@ KINDS = {
 
 
 class Budget:
-    """How many bytes of bodies are held at once, over all requests."""
+    """How many bytes of bodies are held at once, over all requests, and how many of them for one sender."""
 
-    def __init__(self, most: int = MOST_BYTES_IN_FLIGHT):
-        """``most`` bytes; beyond them requests are refused as busy."""
-        self.most, self.held = most, 0
+    def __init__(self, most: int = MOST_BYTES_IN_FLIGHT, share: float = 0.5):
+        """``most`` bytes, of which one sender may have a share; beyond them requests are refused as busy."""
+        self.most, self.share = most, int(most * share)
+        self._held: dict[str, int] = {}
 
-    def take(self, count: int) -> None:
-        """Hold more bytes; raises Refused."""
-        if self.held + count > self.most:
+    @property
+    def held(self) -> int:
+        """Bytes that are held now."""
+        return sum(self._held.values())
+
+    def take(self, who: str, count: int) -> None:
+        """Hold more bytes for a sender; raises Refused."""
+        if self.held + count > self.most or self._held.get(who, 0) + count > self.share:
             raise Refused("busy")
-        self.held += count
+        self._held[who] = self._held.get(who, 0) + count
+
+    def give_back(self, who: str, count: int) -> None:
+        """Hold them no longer."""
+        left = self._held.get(who, 0) - count
+        if left > 0:
+            self._held[who] = left
+        else:
+            self._held.pop(who, None)
 
 
 def kind_of(request: Request, lenient: bool = False) -> str:
@@ -53,8 +67,8 @@ def kind_of(request: Request, lenient: bool = False) -> str:
 
 
 @asynccontextmanager
-async def body_of(request: Request, most: int, budget: Budget) -> AsyncIterator[bytes]:
-    """The unpacked body, of at most ``most`` bytes, as long as the block runs. Raises Refused."""
+async def body_of(request: Request, most: int, budget: Budget, who: str) -> AsyncIterator[bytes]:
+    """The unpacked body, of at most ``most`` bytes, held for a sender as long as the block runs. Raises Refused."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
         raise Refused("unsupported_type", f"found Content-Encoding {encoding[:40]!r}, expected gzip or none")
@@ -63,21 +77,24 @@ async def body_of(request: Request, most: int, budget: Budget) -> AsyncIterator[
         raise _too_large(most)
     unpacker = _Gzip(most) if "gzip" in encoding else None
     parts: list[bytes] = []
-    size = held = 0
+    size = held = came = 0
     try:
         async for block in _blocks(request):
+            came += len(block)
+            if came > most:
+                raise _too_large(most)
             block = unpacker.add(block) if unpacker else block
             size += len(block)
             if size > most:
                 raise _too_large(most)
-            budget.take(len(block))
+            budget.take(who, len(block))
             held += len(block)
             parts.append(block)
         if unpacker:
             unpacker.finish()
         yield b"".join(parts) if len(parts) != 1 else parts[0]
     finally:
-        budget.held -= held
+        budget.give_back(who, held)
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:

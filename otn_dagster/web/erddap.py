@@ -21,9 +21,11 @@ from otn_dagster.web import pushing
 from otn_dagster.web.answers import CODES, Refused, answer
 from otn_dagster.web.bodies import body_of
 from otn_dagster.web.pushing import Wanted
+from otn_dagster.web.service import Service
 
 NAMES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 413: "Payload Too Large"}
 RESERVED = ("timestamp", "command")
+MOST_BYTES = 256_000
 
 
 def error(refused: Refused) -> Response:
@@ -48,21 +50,13 @@ async def delete(request: Request) -> Response:
 
 async def _write(request: Request, op: str) -> Response:
     service, name = request.app.state.service, request.path_params["dataset"]
-    served = service.served.get(name)
-    if served is None or not served.dataset.erddap.enabled:
-        raise Refused("bad_key")
-    if request.method == "POST":
-        async with body_of(request, served.most_bytes, service.budget) as body:
-            text = body.decode("utf-8", "replace")
-    else:
-        text = request.scope["query_string"].decode("latin-1")
-    pairs = _pairs(text)
+    pairs = _pairs(await _query(request, service))
     author, _, token = pairs.pop()[1].partition("_")
     served, key = await pushing.authorise(service, token, name, op)
-    if key.author != author:
+    if key.author != author or not served.dataset.erddap.enabled:
         raise Refused("bad_key")
     pushing.count_request(service, served, key)
-    rows = rows_of(pairs, served.dataset.key, list(served.schema.fields))
+    rows = rows_of(pairs, served.dataset.key, list(served.schema.fields), served.dataset.limits.records)
     kept = await pushing.take_text(service, served, key, rows, Wanted(op))
     assert kept.logged is not None
     at = kept.logged.received_at
@@ -76,6 +70,16 @@ async def _write(request: Request, op: str) -> Response:
     )
 
 
+async def _query(request: Request, service: Service) -> str:
+    """The parameters. The key is among them, so that they are read before anybody is known: few bytes, of a budget apart."""
+    if request.method == "POST":
+        async with body_of(request, MOST_BYTES, service.keyless_budget, "") as body:
+            return body.decode("utf-8", "replace")
+    if len(request.scope["query_string"]) > MOST_BYTES:
+        raise Refused("too_large", f"more than {MOST_BYTES:,} bytes; send fewer rows at once")
+    return request.scope["query_string"].decode("latin-1")
+
+
 def _pairs(query: str) -> list[tuple[str, str]]:
     parts = [part.partition("=") for part in query.split("&") if part]
     pairs = [(unquote_plus(name), unquote_plus(value)) for name, _, value in parts]
@@ -84,7 +88,7 @@ def _pairs(query: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def rows_of(pairs: list[tuple[str, str]], required: list[str], known: list[str]) -> list[dict[str, str]]:
+def rows_of(pairs: list[tuple[str, str]], required: list[str], known: list[str], most: int) -> list[dict[str, str]]:
     """Rows of variables with scalars or arrays; raises Refused."""
     columns: dict[str, list[str] | str] = {}
     for name, value in pairs:
@@ -102,6 +106,8 @@ def rows_of(pairs: list[tuple[str, str]], required: list[str], known: list[str])
     if len(lengths) > 1:
         raise Refused("bad_parameter", f"arrays have different lengths: {', '.join(map(str, sorted(lengths)))}")
     count = lengths.pop() if lengths else 1
+    if count > most:
+        raise Refused("too_many_records", f"{count:,} rows, at most {most:,} in one push")
     return [
         {name: value[row] if isinstance(value, list) else value for name, value in columns.items()}
         for row in range(count)
@@ -116,6 +122,8 @@ def array_of(name: str, text: str) -> list[str]:
         found = msgspec.json.decode(text)
         plain = [item if isinstance(item, str) else msgspec.json.encode(item).decode() for item in found]
         return ["" if item == "null" else item for item in plain]
+    except RecursionError:
+        raise Refused("bad_parameter", f"the array of {name} is nested") from None
     except msgspec.DecodeError:
         inner = text[1:-1].strip()
         return [part.strip() for part in inner.split(",")] if inner else []

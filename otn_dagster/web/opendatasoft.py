@@ -44,10 +44,9 @@ def _detail(faults: Sequence[Fault]) -> dict[str, list[str]]:
 async def _enter(request: Request, right: str) -> tuple[Service, Served, pushing.Key]:
     service, name = request.app.state.service, request.path_params["dataset"]
     token = request.query_params.get("pushkey") or request.query_params.get("apikey")
-    served = service.served.get(name)
-    if served is None or not served.dataset.opendatasoft.enabled:
-        raise Refused("bad_key")
     served, key = await pushing.authorise(service, token, name, right)
+    if not served.dataset.opendatasoft.enabled:
+        raise Refused("bad_key")
     pushing.count_request(service, served, key)
     return service, served, key
 
@@ -55,7 +54,7 @@ async def _enter(request: Request, right: str) -> tuple[Service, Served, pushing
 async def _write(request: Request, op: str) -> Response:
     service, served, key = await _enter(request, op)
     kind = kind_of(request, lenient=True)
-    async with body_of(request, served.most_bytes, service.budget) as body:
+    async with body_of(request, served.most_bytes, service.budget, key.kid) as body:
         await pushing.take_body(service, served, key, body, kind, Wanted(op))
     return answer({"status": "OK"})
 

@@ -3,6 +3,7 @@
 Belongs here: query strings and the header of the key. Does not belong here: bodies.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
@@ -42,12 +43,19 @@ def flag(given: Mapping[str, str], name: str) -> bool:
     return one_of(given, name, ("1", "true", "0", "false"), "0") in ("1", "true")
 
 
+def whole(text: str, most: int = 10**18) -> int:
+    """A number in a path; what is none is not there."""
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) >= most:
+        raise Refused("not_found")
+    return int(text)
+
+
 def number(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     """A whole number."""
     value = given.get(name)
     if value is None:
         return default
-    if not value.isdecimal() or not least <= int(value) <= most:
+    if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
         raise Refused(
             "bad_parameter", f"{name}: found {value[:60]!r}, expected a whole number from {least:,} to {most:,}"
         )

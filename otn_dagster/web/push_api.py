@@ -5,6 +5,7 @@ Belongs here: routes of ``/v1/datasets/{dataset}`` that write, and their answers
 """
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -30,11 +31,12 @@ from otn_dagster.web.answers import (
     shown,
 )
 from otn_dagster.web.bodies import body_of, kind_of
-from otn_dagster.web.parameters import flag, number, one_of, parameters, token_of
+from otn_dagster.web.parameters import flag, number, one_of, parameters, token_of, whole
 from otn_dagster.web.pushing import Kept, Wanted
 from otn_dagster.web.service import Served, Service
 
 MOST_KEY_LENGTH = 200
+OF_REPLACEMENTS = "replacement "
 
 
 def _service(request: Request) -> Service:
@@ -84,7 +86,7 @@ async def _body(request: Request, service: Service, served: Served, key: Key) ->
     async with AsyncExitStack() as stack:
         try:
             kind = kind_of(request)
-            body = await stack.enter_async_context(body_of(request, served.most_bytes, service.budget))
+            body = await stack.enter_async_context(body_of(request, served.most_bytes, service.budget, key.kid))
         except Refused as refused:
             pushing.note(service, served, key, refused)
             raise
@@ -95,6 +97,8 @@ def _idempotency(request: Request) -> str | None:
     found = request.headers.get("idempotency-key")
     if found is not None and not 0 < len(found) <= MOST_KEY_LENGTH:
         raise Refused("bad_parameter", f"Idempotency-Key: expected 1 to {MOST_KEY_LENGTH} characters")
+    if found and found.startswith(OF_REPLACEMENTS):
+        raise Refused("bad_parameter", f"Idempotency-Key: what begins with {OF_REPLACEMENTS!r} is the service's own")
     return found
 
 
@@ -110,14 +114,14 @@ def _pushed(kept: Kept) -> Response:
 async def push_state(request: Request) -> Response:
     """GET pushes/{seq}."""
     service, name = _service(request), request.path_params["dataset"]
-    await _may_look(service, request, name)
-    seq = request.path_params["seq"]
+    author = await _looker(service, request, name)
+    seq = whole(request.path_params["seq"])
     row = await service.query(
         lambda connection: connection.execute(
             "select l.seq, l.op, l.author, l.received_at, l.records, l.refused, l.schema_version, o.at, o.run_id,"
             " o.inserted, o.updated, o.unchanged, o.deleted from platform.live_log l left join platform.live_outcomes o using (seq)"
-            " where l.dataset = %s and l.seq = %s",
-            [name, seq],
+            " where l.dataset = %s and l.seq = %s and (%s::text is null or l.author = %s)",
+            [name, seq, author, author],
         ).fetchone()
     )
     if row is None:
@@ -135,15 +139,15 @@ async def push_state(request: Request) -> Response:
 async def errors(request: Request) -> Response:
     """GET errors: what was refused, newest first."""
     service, name = _service(request), request.path_params["dataset"]
-    await _may_look(service, request, name)
+    author = await _looker(service, request, name)
     given = parameters(request, "since", "limit")
     since = reading.moment(given["since"]) if "since" in given else None
     most = number(given, "limit", 100, 1, 1000)
     rows = await service.query(
         lambda connection: connection.execute(
             "select at, author, code, message, seq, index, field, body from platform.live_refused where dataset = %s"
-            " and (%s::timestamptz is null or at >= %s) order by refused_no desc limit %s",
-            [name, since, since, most],
+            " and (%s::timestamptz is null or at >= %s) and (%s::text is null or author = %s) order by refused_no desc limit %s",
+            [name, since, since, author, author, most],
         ).fetchall()
     )
     found = [
@@ -155,14 +159,15 @@ async def errors(request: Request) -> Response:
     return answer(Refusals(found))
 
 
-async def _may_look(service: Service, request: Request, name: str) -> Key:
-    """Any live key of the dataset may see what became of pushes."""
+async def _looker(service: Service, request: Request, name: str) -> str | None:
+    """Whose pushes may be looked at: with the right to read everybody's (None), else one's own."""
     token = token_of(request)
     key = await service.key_of(token) if token else None
     if key is None:
         raise Refused("bad_key")
-    await pushing.authorise(service, token, name, key.rights[0])
-    return key
+    served, key = await pushing.authorise(service, token, name, key.rights[0])
+    service.quotas.request(f"reads of {key.kid}", served.dataset.limits)
+    return None if "read" in key.rights else key.author
 
 
 async def open_replacement(request: Request) -> Response:
@@ -175,7 +180,7 @@ async def open_replacement(request: Request) -> Response:
 async def add_chunk(request: Request) -> Response:
     """PUT replacements/{id}/chunks/{n}: a part of the table; safe to send again."""
     service, served, key = await _replacing(request)
-    batch_id, chunk_no = request.path_params["replacement"], request.path_params["chunk"]
+    batch_id, chunk_no = _batch_id(request), whole(request.path_params["chunk"], 10**6)
     async with _body(request, service, served, key) as (body, kind):
         try:
             parsed = await pushing.aside(len(body), _records_of, served, body, kind)
@@ -187,15 +192,20 @@ async def add_chunk(request: Request) -> Response:
         pushing.refuse(parsed.faults)
     await service.load_usage(key.kid)
     service.quotas.take(key.kid, served.dataset.limits, len(parsed.records), size)
-    await pushing.keep_files(service, parsed)
     chunk = batches.body_of(parsed.records)
 
     def add(connection: Any) -> tuple[list[int], int]:
         batches.find(connection, batch_id, served.dataset.name, key.author)
-        batches.add(connection, batch_id, chunk_no, served.version, chunk, len(parsed.records))
+        if batches.add(connection, batch_id, chunk_no, served.version, chunk, len(parsed.records)):
+            log.note_usage(connection, {key.kid: (1, len(parsed.records), size)})
         return batches.chunks(connection, batch_id)
 
-    return answer(Replacement("ok", batch_id, *await _batch(service, add)))
+    try:
+        await pushing.keep_files(service, parsed)
+        return answer(Replacement("ok", batch_id, *await _batch(service, add)))
+    except Refused:
+        service.quotas.give_back(key.kid, len(parsed.records), size)
+        raise
 
 
 def _records_of(served: Served, body: bytes, kind: str) -> records.Parsed:
@@ -205,7 +215,7 @@ def _records_of(served: Served, body: bytes, kind: str) -> records.Parsed:
 async def commit_replacement(request: Request) -> Response:
     """POST replacements/{id}:commit?chunks=N: what was sent becomes the table; what was not sent is deleted."""
     service, served, key = await _replacing(request)
-    batch_id, name = request.path_params["replacement"], served.dataset.name
+    batch_id, name = _batch_id(request), served.dataset.name
     digest = hashlib.sha256(batch_id.encode()).digest()
     given = parameters(request, "chunks", "confirm")
     if "chunks" not in given:
@@ -213,7 +223,7 @@ async def commit_replacement(request: Request) -> Response:
     expected, confirmed = number(given, "chunks", 0, 0, 1_000_000), number(given, "confirm", 0, 0, 10**12)
 
     def close(connection: Any) -> Logged | int:
-        before = log.kept_before(connection, name, key.author, f"replacement {batch_id}", digest)
+        before = log.kept_before(connection, name, key.author, OF_REPLACEMENTS + batch_id, digest)
         if before:
             return before[0]
         batches.find(connection, batch_id, name, key.author, closed_too=True)
@@ -248,7 +258,7 @@ async def commit_replacement(request: Request) -> Response:
             body_kind="batch",
             body_sha256=digest,
             body=None,
-            idempotency_key=f"replacement {batch_id}",
+            idempotency_key=OF_REPLACEMENTS + batch_id,
             batch_id=batch_id,
         )
     )
@@ -258,7 +268,7 @@ async def commit_replacement(request: Request) -> Response:
 async def give_up_replacement(request: Request) -> Response:
     """DELETE replacements/{id}: forget what was sent."""
     service, served, key = await _replacing(request)
-    batch_id = request.path_params["replacement"]
+    batch_id = _batch_id(request)
 
     def forget(connection: Any) -> None:
         batches.find(connection, batch_id, served.dataset.name, key.author)
@@ -276,6 +286,14 @@ async def _replacing(request: Request) -> tuple[Service, Served, Key]:
     return service, served, key
 
 
+def _batch_id(request: Request) -> str:
+    """The id as it was given out; other spellings of it are not taken for it."""
+    found = request.path_params["replacement"]
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", found):
+        raise Refused("not_found", "there is no such replacement")
+    return found
+
+
 async def _batch(service: Service, work: Any) -> Any:
     try:
         return await service.query(work)
@@ -288,10 +306,10 @@ routes = [
     Route(f"{BASE}/records", push, methods=["POST"]),
     Route(f"{BASE}/records:delete", delete, methods=["POST"]),
     Route(f"{BASE}/records:replace", open_replacement, methods=["POST"]),
-    Route(f"{BASE}/replacements/{{replacement}}/chunks/{{chunk:int}}", add_chunk, methods=["PUT"]),
+    Route(f"{BASE}/replacements/{{replacement}}/chunks/{{chunk}}", add_chunk, methods=["PUT"]),
     Route(f"{BASE}/replacements/{{replacement}}:commit", commit_replacement, methods=["POST"]),
     Route(f"{BASE}/replacements/{{replacement}}", give_up_replacement, methods=["DELETE"]),
     Route(f"{BASE}/records/{{record_id}}", delete_one, methods=["DELETE"]),
-    Route(f"{BASE}/pushes/{{seq:int}}", push_state, methods=["GET"]),
+    Route(f"{BASE}/pushes/{{seq}}", push_state, methods=["GET"]),
     Route(f"{BASE}/errors", errors, methods=["GET"]),
 ]

@@ -52,12 +52,13 @@ class _Checked:
     body: bytes
     kind: str
     sent: bytes
+    files: Parsed | None = None
 
 
 async def authorise(service: Service, token: str | None, name: str, right: str) -> tuple[Served, Key]:
     """The dataset and the key, where the key has the right; raises Refused. Without a good key, nothing is told of a dataset."""
     if not token:
-        raise Refused("bad_key", "a key is needed: Authorization: Bearer push_...")
+        raise Refused("bad_key")
     key = await service.key_of(token)
     if key.dataset != name:
         raise Refused("scope", f"this key is for another dataset than {name[:60]}")
@@ -138,7 +139,7 @@ async def take_text(service: Service, served: Served, key: Key, rows: list[dict[
     try:
         must_be_open(served)
         count(served, len(rows))
-        parsed = _parse(served, wanted.op, rows, True)
+        parsed = await aside(LARGE + 1 if len(rows) > 1000 else 0, _parse, served, wanted.op, rows, True)
         return await _take_parsed(service, served, key, wanted, parsed, rows, None)
     except Refused as refused:
         note(service, served, key, refused)
@@ -170,15 +171,14 @@ async def _take_parsed(
     good = len(parsed.records)
     if parsed.faults and (not wanted.partial or good == 0):
         refuse(parsed.faults)
-    if not wanted.dry_run and wanted.op == "push":
-        await keep_files(service, parsed)
     if raw and (wanted.op == "delete" or not served.schema.files):
         body, kind = raw
     else:
         body, kind = batches.body_of(parsed.records), "ndjson"
     most = records.MOST_FAULTS if raw and body is raw[0] else len(items)
     faults = _with_bodies(parsed.faults, items, most)
-    checked = _Checked(len(items), good, faults, body, kind, raw[0] if raw else body)
+    files_of = parsed if wanted.op == "push" else None
+    checked = _Checked(len(items), good, faults, body, kind, raw[0] if raw else body, files_of)
     return await _keep(service, served, key, wanted, checked)
 
 
@@ -224,6 +224,8 @@ async def _keep(service: Service, served: Served, key: Key, wanted: Wanted, chec
     await service.load_usage(key.kid)
     service.quotas.take(key.kid, served.dataset.limits, checked.good, size)
     try:
+        if checked.files:
+            await keep_files(service, checked.files)
         logged = await service.writer.append(
             Push(
                 dataset=served.dataset.name,

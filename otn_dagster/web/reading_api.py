@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from otn_dagster.live import files, reading
-from otn_dagster.live.configuration import live_data
+from otn_dagster.live import files, reading, registry
+from otn_dagster.live.configuration import Limits, live_data
 from otn_dagster.live.reading import Answer, BadQuestion, NotReadable, Question
 from otn_dagster.live.table import STORE
 from otn_dagster.web import pushing
@@ -27,19 +27,26 @@ from otn_dagster.web.service import Served, Service
 MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 RECORDS_A_PAGE, MOST_RECORDS_A_PAGE = 1_000, 10_000
 IN_MEMORY = 8_000_000
+MOST_EXPORTS = 20
+EVERYBODY = Limits(requests_per_second=50)
 
 
 async def _readable(request: Request) -> tuple[Service, Served]:
     service, name = request.app.state.service, request.path_params["dataset"]
     served = service.served.get(name)
     if served is None or served.dataset.read != "everyone":
-        served, _ = await pushing.authorise(service, token_of(request), name, "read")
+        served, key = await pushing.authorise(service, token_of(request), name, "read")
+        service.quotas.request(f"reads of {key.kid}", served.dataset.limits)
+    else:
+        service.quotas.request("readers without a key", EVERYBODY)
     return service, served
 
 
 async def show_dataset(request: Request) -> Response:
     """GET the dataset: its fields and key."""
-    _, served = await _readable(request)
+    service, served = await _readable(request)
+    if (await service.read(lambda connection: registry.switches(connection, served.dataset))).unpublished:
+        raise Refused("not_found")
     schema = served.schema
     fields = {name: FieldShown(f.type, f.required, f.units, f.description) for name, f in schema.fields.items()}
     about = served.dataset
@@ -59,8 +66,10 @@ async def read_records(request: Request) -> Response:
     question = Question(start, end, as_of, limit and limit + 1, given.get("cursor"))
     if form == "json":
         return answer(await _ask(service, served, question, lambda found: _page(found, limit or 0)))
+    if service.exports >= MOST_EXPORTS:
+        raise Refused("busy", "too many exports are being sent")
     made, further = await _ask(service, served, question, lambda found: _file(found, form, limit))
-    return _sent(request, made, further, form, f"{served.dataset.name}.{form}")
+    return _sent(request, service, made, further, form, f"{served.dataset.name}.{form}")
 
 
 async def _ask(service: Service, served: Served, question: Question, make: Any) -> Any:
@@ -69,7 +78,7 @@ async def _ask(service: Service, served: Served, question: Question, make: Any) 
         return make(reading.ask(connection, served.dataset, question))
 
     try:
-        return await service.query(ask)
+        return await service.read(ask)
     except NotReadable as error:
         raise Refused("not_found", str(error)) from None
     except BadQuestion as error:
@@ -110,13 +119,17 @@ def _file(found: Answer, form: str, limit: int | None) -> tuple[BinaryIO, str | 
     return made, further[0] if further else None
 
 
-def _sent(request: Request, made: BinaryIO, further: str | None, form: str, name: str) -> Response:
+def _sent(request: Request, service: Service, made: BinaryIO, further: str | None, form: str, name: str) -> Response:
     size = made.tell()
     made.seek(0)
 
     def parts():
-        with made:
-            yield from itertools.takewhile(bool, iter(lambda: made.read(1 << 16), b""))
+        service.exports += 1
+        try:
+            with made:
+                yield from itertools.takewhile(bool, iter(lambda: made.read(1 << 16), b""))
+        finally:
+            service.exports -= 1
 
     headers = {
         "Content-Length": str(size),
@@ -137,7 +150,7 @@ async def read_file(request: Request) -> Response:
         path = files.path_of(live_data(service.settings), sha256)
     except ValueError:
         raise Refused("not_found") from None
-    kind = await _ask(service, served, Question(limit=1), lambda _: None) or await service.query(
+    kind = await _ask(service, served, Question(limit=1), lambda _: None) or await service.read(
         lambda connection: _content_type(connection, served, sha256)
     )
     if kind is None or not path.exists():

@@ -10,9 +10,11 @@ import uvicorn
 
 from otn_dagster.config import Settings
 from otn_dagster.web.app import make_app
+from otn_dagster.web.protocol import Bounded
 from otn_dagster.web.service import Service
 
 SECONDS_TO_FINISH = 20
+MOST_CONNECTIONS = 2_000
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -41,5 +43,7 @@ def serve(settings: Settings, made: socket.socket, service: Service | None = Non
         server_header=False,
         date_header=False,
         ws="none",
+        http=Bounded,
+        limit_concurrency=MOST_CONNECTIONS,
     )
     uvicorn.Server(config).run(sockets=[made])

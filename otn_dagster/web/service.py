@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
+from anyio import CapacityLimiter, to_thread
 from psycopg_pool import ConnectionPool, PoolTimeout
 from starlette.concurrency import run_in_threadpool
 
@@ -30,8 +31,9 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 2.0
 KEY_SECONDS = 5.0
-MOST_KEYS_REMEMBERED = 10_000
 SECONDS_TO_A_CONNECTION = 5.0
+MOST_READERS, MOST_READERS_WAITING = 3, 30
+KEYLESS_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Service:
         """``make_writer`` lets tests and benchmarks see what another writer would do."""
         self.settings = settings
         self.quotas, self.budget = Quotas(), Budget()
+        self.keyless_budget = Budget(KEYLESS_BYTES, share=1)
+        self.exports = 0
+        self.ready_until = 0.0
         self.served: dict[str, Served] = {}
         self._make_writer = make_writer
         self._stamp: object = None
@@ -66,16 +71,10 @@ class Service:
     async def start(self) -> None:
         """Open the database, read the configuration, keep it up to date."""
         url = await run_in_threadpool(lambda: database.ready(database.database_url(self.settings)))
-        self.pool = ConnectionPool(
-            url,
-            min_size=1,
-            max_size=8,
-            timeout=SECONDS_TO_A_CONNECTION,
-            open=False,
-            configure=_in_utc,
-            check=ConnectionPool.check_connection,
-        )
-        await run_in_threadpool(self.pool.open, True, 30.0)
+        self.pool, self.read_pool = _pool(url, 8), _pool(url, MOST_READERS)
+        self._readers = CapacityLimiter(MOST_READERS)
+        for pool in (self.pool, self.read_pool):
+            await run_in_threadpool(pool.open, True, 30.0)
         self.writer = self._make_writer(lambda: psycopg.connect(url, connect_timeout=5))
         await run_in_threadpool(self._look, True)
         self._watcher = asyncio.create_task(self._watch())
@@ -87,7 +86,8 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
         await self.writer.drain()
-        await run_in_threadpool(self.pool.close)
+        for pool in (self.pool, self.read_pool):
+            await run_in_threadpool(pool.close)
 
     async def _watch(self) -> None:
         while True:
@@ -123,17 +123,29 @@ class Service:
         quick = before.quick if before and before.schema == schema else QuickLook(schema)
         return Served(dataset, schema, version, quick, disabled)
 
+    async def read[Result](self, ask: Callable[[psycopg.Connection], Result]) -> Result:
+        """Ask for a reader: few at once, on connections of their own, so that readers never keep pushes waiting."""
+        if self._readers.statistics().tasks_waiting >= MOST_READERS_WAITING:
+            raise Refused("busy", "too many are reading")
+        try:
+            return await to_thread.run_sync(self._ask, self.read_pool, ask, limiter=self._readers)
+        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            logger.warning("a reader was not answered: %s", error)
+            raise Refused(
+                "unavailable", "the question took too long, or the database cannot be reached", retry_after=2
+            ) from None
+
     async def query[Result](self, ask: Callable[[psycopg.Connection], Result]) -> Result:
         """Ask the database in a thread, in one transaction; raises Refused where it cannot be reached."""
         try:
-            return await run_in_threadpool(self._query, ask)
+            return await run_in_threadpool(self._ask, self.pool, ask)
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             if isinstance(error, psycopg.errors.DiskFull):
                 raise Refused("storage_full", retry_after=60) from None
             raise Refused("unavailable", retry_after=2) from None
 
-    def _query[Result](self, ask: Callable[[psycopg.Connection], Result]) -> Result:
-        with self.pool.connection() as connection:
+    def _ask[Result](self, pool: ConnectionPool, ask: Callable[[psycopg.Connection], Result]) -> Result:
+        with pool.connection() as connection:
             return ask(connection)
 
     async def key_of(self, token: str) -> Key:
@@ -144,10 +156,9 @@ class Service:
         kid, secret = parts
         known = self._keys.get(kid)
         if known is None or known[1] < time.monotonic():
-            if len(self._keys) >= MOST_KEYS_REMEMBERED:
-                self._keys.clear()
             known = (await self.query(lambda connection: keys.find(connection, kid)), time.monotonic() + KEY_SECONDS)
-            self._keys[kid] = known
+            if known[0] is not None:  # what strangers make up is not remembered
+                self._keys[kid] = known
         key = known[0]
         if key is None or not keys.opens(key, secret) or key.state != "live":
             raise Refused("bad_key")
@@ -166,6 +177,18 @@ class Service:
         )
         if not self.quotas.knows(kid):
             self.quotas.load(kid, *(row or (0, 0)))
+
+
+def _pool(url: str, size: int) -> ConnectionPool:
+    return ConnectionPool(
+        url,
+        min_size=1,
+        max_size=size,
+        timeout=SECONDS_TO_A_CONNECTION,
+        open=False,
+        configure=_in_utc,
+        check=ConnectionPool.check_connection,
+    )
 
 
 def _in_utc(connection: psycopg.Connection) -> None:

@@ -8,6 +8,7 @@ fewer. Memory is bounded: beyond it a push is refused as busy.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 MOST_PENDING_BYTES = 64_000_000
 MOST_IN_GROUP, MOST_GROUP_BYTES = 1_000, 8_000_000
 MOST_REFUSALS_PENDING = 1_000
+MINUTE = 60.0
 COST_OF_A_PUSH = 1_000  # bytes beside its body
 WHY = {KeyEnded: "bad_key", PushDisabled: "push_disabled", OtherBody: "idempotency_mismatch"}
 
@@ -49,6 +51,7 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, "log-writer")
         self._pending: deque[_Pending] = deque()
         self._refusals: list[Refusal] = []
+        self._told: dict[tuple[str, str], float] = {}
         self._bytes = 0
         self._task: asyncio.Task | None = None
 
@@ -64,6 +67,11 @@ class Writer:
 
     def note(self, refusal: Refusal) -> None:
         """Write down a refused push with the next group; more than a thousand waiting are counted, not kept."""
+        if refusal.code == "quota":  # told once a minute: refusing must cost less than taking
+            last = self._told.get((refusal.dataset, refusal.author), -MINUTE)
+            if time.monotonic() < last + MINUTE:
+                return
+            self._told[refusal.dataset, refusal.author] = time.monotonic()
         if len(self._refusals) < MOST_REFUSALS_PENDING:
             self._refusals.append(refusal)
         self._wake()

@@ -40,6 +40,7 @@ class Driven:
                 parsed = records.parse(self.dataset.schema_, items)
                 for number, part in enumerate(itertools.batched(parsed.records, 2)):
                     batches.add(connection, batch_id, number, 1, batches.body_of(part), len(part))
+                batches.close(connection, batch_id)
         return Push(
             dataset=self.name,
             author="t",

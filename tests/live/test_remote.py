@@ -339,3 +339,67 @@ def test_nan_in_a_key_is_refused(live: LiveNode, origin: Remote):
     configure(live, f"{origin.url}/bottles.csv", key=["k"], fields={"k": "number", "v": "number"})
     _, taken = fetch(live)
     assert taken and taken.seq is None and "expected a value of type number, it is 'NaN'" in taken.what
+
+
+def test_secrets_are_for_the_source_alone_and_in_no_message(
+    live: LiveNode, origin: Remote, monkeypatch: pytest.MonkeyPatch
+):
+    origin.content = csv_of(TABLE)
+    seen: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("X-Key"))
+            self.send_response(302)
+            self.send_header("Location", f"{origin.url}/secret")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        headers = {"headers_from_environment": {"X-Key": "BOTTLES_KEY"}, "format": "csv"}
+        configure(live, f"http://127.0.0.1:{other.server_port}/x?token=hidden", source=headers)
+        monkeypatch.setenv("BOTTLES_KEY", " s3cret\n")
+        assert fetch(live)[0] == "failed"  # the origin wants the secret, and does not get it
+        other.shutdown()
+    assert seen == ["s3cret"]
+    monkeypatch.setenv("BOTTLES_KEY", "s3cr\x01et")
+    assert fetch(live)[0] == "failed"
+    said = str(live.rows("select f::text from platform.live_fetches f"))
+    assert "hidden" not in said and "s3cr" not in said and "answered 403" in said
+    from otn_dagster.config import BadConfiguration
+
+    with pytest.raises(BadConfiguration, match="do not belong into the url"):
+        configure(live, "ftp://user:password@host/x.csv")
+
+
+def test_what_is_compressed_or_too_much_is_not_unpacked(
+    live: LiveNode, origin: Remote, monkeypatch: pytest.MonkeyPatch
+):
+    import zipfile
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("xl/worksheets/sheet1.xml", bytes(30_000_000))
+    origin.content = buffer.getvalue()
+    configure(live, f"{origin.url}/bottles.xlsx", source={"most_mb": 1})
+    _, taken = fetch(live)
+    assert taken and "when it is unpacked" in taken.what
+    origin.content = csv_of(TABLE)
+    configure(live, f"{origin.url}/bottles.csv", source={"most_records": 2})
+    _, taken = fetch(live)
+    assert taken and "more than 2 records" in taken.what
+    monkeypatch.setattr(
+        Handler,
+        "send_response",
+        lambda self, code: (
+            BaseHTTPRequestHandler.send_response(self, code),
+            self.send_header("Content-Encoding", "gzip"),
+        ),
+    )
+    assert remote.look(live.settings, live.dataset("bottles")).outcome in ("failed", "unchanged")
+    origin.content += b"x,2026-01-01,,,\n"
+    found = remote.look(live.settings, live.dataset("bottles"))
+    assert found.outcome == "failed" and "compressed" in found.what

@@ -457,7 +457,7 @@ def test_the_description_is_valid_and_has_every_route(api: Any):
     described = api.client.get("/v1/openapi.json").json()
     validate(described)
     for route in [*push_api.routes, *reading_api.routes, *health.routes]:
-        path = route.path.replace(":int", "")
+        path = route.path.replace("", "")
         for method in (route.methods or set()) - {"HEAD"}:
             assert method.lower() in described["paths"][path], (method, path)
 
@@ -567,3 +567,60 @@ def test_chunks_have_limits_and_few_replacements_are_open(live: LiveNode):
         assert api.call("PUT", f"{path}/chunks/1", json=[record(hour=h) for h in range(3)]).status_code == 429
         codes = [api.call("POST", "/v1/datasets/ctd/records:replace").status_code for _ in range(6)]
         assert codes == [200] * 4 + [429] * 2
+
+
+def test_without_the_right_to_read_one_sees_one_s_own_pushes_only(api: Any, live: LiveNode):
+    alice, bob = live.key(author="alice", may="push"), live.key(author="bob", may="push")
+    seq = api.push([record(), {"station_id": "SECRET"}], token=alice, params={"mode": "partial"}).json()["seq"]
+    for token, status in ((alice, 200), (bob, 404), (live.key(author="r", may="read"), 200)):
+        assert api.call("GET", f"/v1/datasets/ctd/pushes/{seq}", token=token).status_code == status
+    assert "SECRET" not in api.call("GET", "/v1/datasets/ctd/errors", token=bob).text
+    assert "SECRET" in api.call("GET", "/v1/datasets/ctd/errors", token=alice).text
+
+
+def test_a_replacement_has_one_spelling(api: Any, live: LiveNode):
+    path = TestReplace().start(api)
+    api.call("PUT", f"{path}/chunks/0", json=[record()])
+    assert api.call("POST", f"{path}:commit?chunks=1").status_code == 200
+    base, batch_id = path.rsplit("/", 1)
+    for spelling in (batch_id.upper(), f"{{{batch_id}}}", batch_id.replace("-", ""), f"urn:uuid:{batch_id}"):
+        assert (
+            api.client.post(
+                f"{base}/{spelling}:commit?chunks=1", headers={"Authorization": f"Bearer {api.token}"}
+            ).status_code
+            == 404
+        )
+    answer = api.push([record()], headers={"Idempotency-Key": f"replacement {batch_id}"})
+    assert answer.status_code == 400 and live.log() == 1
+
+
+def test_files_that_the_quota_does_not_allow_are_not_kept(live: LiveNode):
+    import base64
+
+    fields = {"k": "text", "photo": "file"}
+    live.configure("photos", key=["k"], fields=fields, limits={"mb_per_day": 0.01})
+    content = base64.b64encode(bytes(20_000)).decode()
+    with live.serve() as api:
+        item = {"k": "a", "photo": {"content": content, "content-type": "application/octet-stream"}}
+        assert api.push(item, "photos", token=live.key("photos")).status_code == 429
+    assert not list((live.settings.data / "live").rglob("*"))
+
+
+def test_refusing_for_the_quota_is_noted_once_a_minute(live: LiveNode):
+    live.configure(limits={"requests_per_second": 1})
+    with live.serve() as api:
+        api.token = live.key()
+        statuses = [api.push([record()]).status_code for _ in range(30)]
+    assert statuses.count(429) > 20
+    assert live.value("select count(*) from platform.live_refused") == 1
+
+
+def test_very_deep_values_are_refused_whatever_becomes_of_them(live: LiveNode):
+    deep: Any = 1
+    for _ in range(200):
+        deep = [deep]
+    for policy in ("ignore", "keep"):
+        live.configure(policy, unknown_fields=policy)
+        with live.serve() as api:
+            answer = api.push([{**record(), "x": deep}], policy, token=live.key(policy))
+        assert answer.status_code == 422 and answer.json()["errors"][0]["code"] == "too_deep"

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from otn_dagster.live.log import Logged, Push
-from otn_dagster.web import bodies, run
+from otn_dagster.web import bodies, protocol, run
 from otn_dagster.web.app import make_app
 from otn_dagster.web.service import Service
 from otn_dagster.web.writer import Writer
@@ -31,7 +31,9 @@ class Running:
         self.service = Service(live.settings, **options)
         self.listening = run.listen("127.0.0.1", 0)
         self.port = self.listening.getsockname()[1]
-        self.server = uvicorn.Server(uvicorn.Config(make_app(self.service), log_level="warning", access_log=False))
+        self.server = uvicorn.Server(
+            uvicorn.Config(make_app(self.service), log_level="warning", access_log=False, http=protocol.Bounded)
+        )
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]}, daemon=True)
 
     def __enter__(self) -> "Running":
@@ -198,16 +200,17 @@ def test_a_full_disk_of_files(live: LiveNode, small_disk: Path, monkeypatch: pyt
     import base64
 
     fields = {"k": "text", "photo": {"type": "file", "most_mb": 60}}
-    live.configure(key=["k"], fields=fields, limits={"body_mb": 80})
+    live.configure(key=["k"], fields=fields, limits={"body_mb": 30})
     token = live.key()
+    (small_disk / "ballast").write_bytes(bytes(25_000_000))
     settings = live.settings.model_copy(update={"data": small_disk})
     monkeypatch.setattr(live, "settings", settings)
-    content = base64.b64encode(os.urandom(43_000_000)).decode()
+    content = base64.b64encode(os.urandom(20_000_000)).decode()
     with Running(live) as running:
         item = {"k": "a", "photo": {"content": content, "content-type": "application/octet-stream"}}
         status, body, _ = running.push(token, [item])
     assert (status, body["code"]) == (503, "storage_full") and live.log() == 0
-    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+    assert [path.name for path in small_disk.rglob("*") if path.is_file()] == ["ballast"]
 
 
 def test_without_its_database_the_service_says_so(live: LiveNode):
@@ -230,3 +233,93 @@ def test_loopback_is_the_default():
     from otn_dagster import cli
 
     assert inspect.signature(cli.serve).parameters["host"].default == "127.0.0.1"
+
+
+def raw(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Send bytes, and read until the server closes; what it said."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(20)
+        said = b""
+        with contextlib.suppress(OSError):
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+            while block := connection.recv(65_536):
+                said += block
+        return said
+
+
+class Bounds:
+    @pytest.fixture
+    def running(self, live: LiveNode, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(protocol, "SECONDS_FOR_A_HEAD", 0.7)
+        live.configure(limits={"requests_per_second": 1000}, erddap={"enabled": True}, read="everyone")
+        with Running(live) as running:
+            yield running
+
+
+class TestStrangers(Bounds):
+    def test_headers_without_end_are_cut_off(self, running: Running):
+        start = time.monotonic()
+        said = raw(running.port, b"GET /healthz HTTP/1.1\r\n", *[b"x: " + b"y" * 60_000 + b"\r\n"] * 100)
+        assert said == b"" and time.monotonic() - start < 10
+
+    def test_who_says_nothing_or_half_a_head_is_cut_off(self, running: Running):
+        for parts in ([], [b"GET /healthz HTTP/1.1\r\nHost: x"]):
+            start = time.monotonic()
+            assert raw(running.port, *parts) == b"" and time.monotonic() - start < 5
+
+    def test_bodies_of_strangers_never_fill_the_memory_of_pushers(self, running: Running, live: LiveNode):
+        head = b"POST /erddap/tabledap/ctd.insert HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\n"
+        open_ones = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(40)]
+        for one in open_ones:
+            one.sendall(head + b"x" * 240_000)
+        assert running.push(live.key(), [record()])[0] == 200
+        for one in open_ones:
+            one.close()
+
+    def test_readers_never_keep_pushers_waiting(self, running: Running, live: LiveNode):
+        token = live.key()
+        assert running.push(token, [record(hour=h) for h in range(10)])[0] == 200
+        live.apply()
+        with live.connect() as connection:
+            connection.execute("lock table live_store.ctd in access exclusive mode")  # every reader waits
+            readers = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(20)]
+            for one in readers:
+                one.sendall(b"GET /v1/datasets/ctd/records?format=csv HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.3)
+            for hour in range(10):
+                assert running.push(token, [record(hour=hour)])[0] == 200
+        for one in readers:
+            one.settimeout(20)
+            assert one.recv(100).startswith(b"HTTP/1.1 200")
+            one.close()
+
+    def test_numbers_of_many_digits_are_answered_at_once(self, running: Running, live: LiveNode):
+        token = live.key(author="a")
+        start = time.monotonic()
+        query = f"station_id=1&time=2026-01-01&temperature={'1' * 60_000}x&author=a_{token}"
+        said = raw(
+            running.port,
+            f"GET /erddap/tabledap/ctd.insert?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode(),
+        )
+        assert b"expected a number" in said and time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"/v1/datasets/ctd/records?limit={'9' * 5000}", 400),
+        (f"/v1/datasets/ctd/pushes/{'9' * 5000}", 404),
+        ("/v1/datasets/ctd/pushes/x", 404),
+        ("/v1/datasets/ctd/records?cursor=WzEsIngiLG51bGxd", 400),
+        ("/v1/datasets/ctd/records?cursor=" + "W1tb" * 500, 400),
+    ],
+)
+def test_odd_questions_are_answered_in_json(live: LiveNode, path: str, status: int):
+    live.configure()
+    with live.serve() as api:
+        api.push([record()], token=live.key())
+        live.apply()
+        answer = api.client.get(path, headers={"Authorization": f"Bearer {api.token}"})
+    assert answer.status_code == status and answer.json()["status"] == "error"
