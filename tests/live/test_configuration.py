@@ -62,6 +62,17 @@ def test_the_datasets_that_come_with_the_platform_can_be_used():
     assert configuration.load_live(PROJECT_ROOT / "config" / "live").problems == []
 
 
+def test_the_example_of_every_setting_has_every_setting():
+    from otn_dagster.config import PROJECT_ROOT
+    from otn_dagster.live.configuration import Dataset, Limits, RemoteSource, Silence
+
+    path = PROJECT_ROOT / "docs" / "live-dataset.yaml"
+    made, text = configuration.read_dataset(path), path.read_text()
+    assert made.source and made.silence and made.schema_.files == ["photo"]
+    for block in (Dataset, Limits, RemoteSource, Silence):
+        assert [name for name in block.model_fields if f"{name}:" not in text and name != "name"] == []
+
+
 def test_a_schema_is_a_new_version_only_where_it_changed(live: LiveNode):
     live.configure()
     live.configure(title="other words")
