@@ -277,6 +277,7 @@ class TestStrangers(Bounds):
             size = 4_900_000 if number < 14 else 250_000
             with contextlib.suppress(OSError):
                 one.sendall(head % size + b"x" * (size - 1000))
+        time.sleep(1)  # until what was sent is read
         assert running.push(live.key(), [{**record(), "station_id": "x" * 900_000}])[0] == 200
         for one in open_ones:
             one.close()
