@@ -26,7 +26,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def servers(live: LiveNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    live.configure(limits={"records": 100_000, "body_mb": 50})
+    live.configure(limits={"records": 100_000, "body_mb": 30})
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text(

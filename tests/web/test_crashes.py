@@ -2,7 +2,9 @@
 
 import os
 import random
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -111,12 +113,10 @@ def test_sigterm_finishes_what_is_under_way(live: LiveNode):
 
 
 @pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, live: LiveNode):
+def own_server(monkeypatch: pytest.MonkeyPatch, live: LiveNode):
     """A PostgreSQL that may be killed."""
-    folder = Path(tmp_path_factory.mktemp("killed"))
-    for parent in (folder, *folder.parents):
-        if str(parent).startswith("/tmp/pytest"):
-            parent.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="otn-killed-"))
+    folder.chmod(0o755)
     server = EmbeddedServer(folder)
     server.start()
     database.migrate(server.url)
@@ -124,6 +124,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     live.settings = load_settings()
     yield server
     server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_postgresql_that_is_killed_loses_no_acknowledged_record(live: LiveNode, own_server: EmbeddedServer):

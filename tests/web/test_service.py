@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -140,10 +141,10 @@ def test_a_group_with_one_bad_push_keeps_the_others(live: LiveNode):
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
+def small_disk():
     """A file system of some megabytes."""
-    folder = tmp_path / "small"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="otn-small-"))
+    folder.chmod(0o755)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=40m", "small", str(folder)], capture_output=True, check=False
     )
@@ -151,6 +152,7 @@ def small_disk(tmp_path: Path):
         pytest.skip("a file system cannot be mounted here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.rmdir()
 
 
 def test_a_full_disk_of_the_database(live: LiveNode, small_disk: Path, server: Any):
@@ -159,9 +161,7 @@ def test_a_full_disk_of_the_database(live: LiveNode, small_disk: Path, server: A
     space.mkdir(mode=0o700)
     if server.user:
         shutil.chown(space, server.user)
-    for parent in space.parents:
-        if str(parent).startswith("/tmp/pytest"):
-            parent.chmod(0o755)
+    small_disk.chmod(0o755)
     import psycopg
 
     from otn_dagster import database
