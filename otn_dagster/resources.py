@@ -112,19 +112,8 @@ class Streams(dg.ConfigurableResource):
         return configuration.described_folder(load_settings())
 
 
-class Live(dg.ConfigurableResource):
-    """Live datasets: their configuration, log and tables."""
-
-    @property
-    def settings(self) -> Settings:
-        """Settings of the node."""
-        return load_settings()
-
-    @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """A connection in one transaction."""
-        with database.connect(self.settings) as connection:
-            yield connection
+class Live(NodeDatabase):
+    """Live datasets in the node database: their configuration, log and tables."""
 
     def datasets(self) -> LiveDatasets:
         """All datasets as they are configured now."""
