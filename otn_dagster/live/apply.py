@@ -27,7 +27,7 @@ class NeedsReplay(RuntimeError):
         """What changed."""
         super().__init__(
             f"{dataset}: {'; '.join(changes)}. Pushes are still kept in the log. Look with `otn-dagster live replay {dataset}"
-            f" --dry-run`, then rebuild the table with `otn-dagster live replay {dataset}`, or undo the change."
+            f" --dry-run`, then rebuild the table with `otn-dagster live replay {dataset} --by YOU --why REASON`, or undo the change."
         )
 
 

@@ -188,12 +188,6 @@ def plain(value: Any) -> Any:
     return value.hex if hasattr(value, "hex") and not isinstance(value, float) else value
 
 
-def as_records(answer: Answer) -> Iterator[dict[str, Any]]:
-    """Rows as objects of JSON."""
-    for row in answer.rows:
-        yield dict(zip(answer.columns, map(plain, row), strict=True))
-
-
 def as_csv(answer: Answer) -> Iterator[bytes]:
     """Rows as CSV with a header, in pieces; a missing value is empty."""
     buffer = io.StringIO()

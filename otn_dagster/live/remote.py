@@ -126,9 +126,9 @@ def take_all(settings: Settings, dataset: Dataset) -> list[Taken]:
             "select count(*) from platform.live_fetches where dataset = %s and outcome in ('changed', 'slow')",
             [dataset.name],
         ).fetchone()
-    found = [
-        take(settings, dataset) for _ in range(row[0] + 1 if row and row[0] else 0)
-    ]  # one more: a slow one is fetched first
+    waited = row[0] if row else 0
+    rounds = waited + 1 if waited else 0  # one more, because a slow one is fetched first and taken then
+    found = [take(settings, dataset) for _ in range(rounds)]
     return [taken for taken in found if taken is not None]
 
 
