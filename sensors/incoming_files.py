@@ -3,6 +3,7 @@
 No logic lives here: what is received and what is ready is decided in ``otn_dagster.telemetry.intake``.
 """
 
+import datetime as dt
 import json
 
 import dagster as dg
@@ -11,8 +12,9 @@ from assets.loading_checks import ASSETS_BY_KIND
 from otn_dagster import partitions
 from otn_dagster.resources import NodeDatabase
 from otn_dagster.telemetry import intake
+from sensors.attempts import OCCASION, Attempts
 
-MOST_RUNS_A_TICK = 50
+MOST_RUNS_A_TICK, MOST_LOOKED_AT = 50, 500
 ASSETS_OF_JOB = {
     **ASSETS_BY_KIND,
     "tags": [*ASSETS_BY_KIND["tags"], "otn_animals"],
@@ -43,20 +45,28 @@ def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) 
     """Receive files that lie still; start every submission whose time has come."""
     with database.connect() as connection:
         found = intake.look(connection, database.settings, json.loads(context.cursor or "{}"))
-        ready = intake.ready(connection)[:MOST_RUNS_A_TICK]
+        ready = intake.ready(connection)[:MOST_LOOKED_AT]
     for problem in found.problems:
         context.log.warning(problem)
+    attempts, now = Attempts(context.instance, [occasion for _, occasion in ready]), dt.datetime.now(dt.UTC)
+    starts = [(s, occasion, key) for s, occasion in ready if (key := attempts.run_key(occasion, now))][
+        :MOST_RUNS_A_TICK
+    ]
     requests = [
         dg.RunRequest(
             run_key=run_key,
             job_name=f"load_{submission.kind}",
             partition_key=submission.submission_key,
-            tags={"otn/collection": submission.collectioncode, "otn/node": submission.node},
+            tags={
+                "otn/collection": submission.collectioncode,
+                "otn/node": submission.node,
+                OCCASION: occasion,
+            },
         )
-        for submission, run_key in ready
+        for submission, occasion, run_key in starts
     ]
     keys: dict[str, list[str]] = {}
-    for submission, _ in ready:
+    for submission, _, _ in starts:
         keys.setdefault(submission.kind, []).append(submission.submission_key)
     return dg.SensorResult(
         run_requests=requests,

@@ -11,7 +11,7 @@ from otn_dagster import partitions
 from otn_dagster.live import news, remote, silence
 from otn_dagster.live.configuration import Dataset, load_live
 from otn_dagster.resources import Live
-from sensors.streams import UNFINISHED
+from sensors.attempts import UNFINISHED
 
 apply_live = dg.define_asset_job(
     "apply_live",

@@ -3,20 +3,16 @@
 No logic lives here: what is new is decided in ``otn_dagster.streams.news``, what is complete in ``harvest``.
 """
 
+import datetime as dt
+
 import dagster as dg
 
 from otn_dagster import partitions
 from otn_dagster.resources import Streams
 from otn_dagster.streams.configuration import load_streams, run_tags
 from otn_dagster.streams.requests import Request
+from sensors.attempts import OCCASION, UNFINISHED, Attempts
 
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 SECONDS_A_TICK = 40  # a sensor's evaluation may take sixty
 INGESTED = dg.AssetSelection.assets("stream_store", "stream_zarr", "stream_qc")
 DESCRIBED = dg.AssetSelection.assets("annotations", "stream_metadata", "stream_catalog")
@@ -70,22 +66,32 @@ def stream_answers(context: dg.SensorEvaluationContext, streams: Streams) -> dg.
     enabled = [key for key, stream in sorted(harvester.streams.streams.items()) if stream.enabled]
     known = set(context.instance.get_dynamic_partitions("streams"))
     missing = sorted(({*enabled, *(request.stream for request in ready)}) - known)
+    attempts, now = Attempts(context.instance, [_occasion(request) for request in ready]), dt.datetime.now(dt.UTC)
+    runs = [
+        _run(request, key)
+        for request in ready
+        if not _is_running(context, request) and (key := attempts.run_key(_occasion(request), now))
+    ]
     return dg.SensorResult(
-        run_requests=[_run(request) for request in ready if not _is_running(context, request)],
+        run_requests=runs,
         dynamic_partitions_requests=[partitions.streams.build_add_request(missing)] if missing else [],
         skip_reason=None
-        if ready
+        if runs
         else dg.SkipReason("; ".join(problems.values()) or "nothing that was asked for is complete"),
     )
 
 
-def _run(request: Request) -> dg.RunRequest:
-    """One run for each attempt: a run that was killed is started again under another key."""
+def _occasion(request: Request) -> str:
+    """Another one as soon as the request got on, an attempt was counted, or a person accepted what held it."""
+    return f"request {request.request_no} {request.state} due {request.next_ingest_at:%Y%m%dT%H%M%S%f}"
+
+
+def _run(request: Request, key: str) -> dg.RunRequest:
     tags = {
         **run_tags(load_streams(), request.stream, request.mode == "refresh"),
         "otn/request": str(request.request_no),
+        OCCASION: _occasion(request),
     }
-    key = f"request {request.request_no} {request.changed_at:%Y%m%dT%H%M%S%f} {request.state} {request.ingest_attempts}"
     return dg.RunRequest(run_key=key, partition_key=request.stream, tags=tags)
 
 

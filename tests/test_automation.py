@@ -52,6 +52,31 @@ def test_the_same_occasion_has_the_same_run_key(node: Node, instance: dg.Dagster
     assert len(keys) == 1
 
 
+def test_a_run_that_died_before_it_said_so_is_started_again_after_a_pause(node: Node, instance: dg.DagsterInstance):
+    """A key that was used is never run again: the file would lie there for ever."""
+    node.drop_form("HFX")
+    cursor = tick(instance, None).cursor
+    request = (tick(instance, cursor).run_requests or [])[0]
+
+    def end(status: dg.DagsterRunStatus, minutes_ago: int) -> None:
+        run = dg.DagsterRun(job_name="load_project", tags=dict(request.tags), status=status)
+        instance.add_run(run)
+        at = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=minutes_ago)
+        with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+            connection.exec_driver_sql(
+                "update runs set update_timestamp = ? where run_id = ?",
+                (at.replace(tzinfo=None).isoformat(" "), run.run_id),
+            )
+
+    end(dg.DagsterRunStatus.FAILURE, 0)
+    assert not tick(instance, cursor).run_requests  # it died a moment ago
+    end(dg.DagsterRunStatus.FAILURE, 5)
+    again = (tick(instance, cursor).run_requests or [])[0]
+    assert again.run_key != request.run_key and again.partition_key == request.partition_key
+    end(dg.DagsterRunStatus.STARTED, 60)
+    assert not tick(instance, cursor).run_requests  # one is under way
+
+
 def test_the_push_starts_when_the_last_node_s_day_has_ended(node: Node, instance: dg.DagsterInstance):
     instance.add_dynamic_partitions("projects", ["HFX"])
 
