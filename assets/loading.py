@@ -28,7 +28,7 @@ def _asset(kind: str, kinds: set[str], deps: list[str] | None = None, descriptio
 @dg.asset(**_asset("project", {"file"}, description="A project metadata form as it was received."))
 def raw_project(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Read the form."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.raw_project(*step)))
 
 
@@ -42,7 +42,7 @@ def raw_project(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg
 )
 def otn_resources(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Write the project; it is a partition of pushes from now on."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         report = loading.otn_resources(*step)
     context.instance.add_dynamic_partitions("projects", [step[2].collectioncode])
     return dg.MaterializeResult(metadata=metadata_of(report))
@@ -51,14 +51,14 @@ def otn_resources(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
 @dg.asset(**_asset("tags", {"file", "postgres"}, description="Rows of a tag sheet as submitted, in `c_tag_meta`."))
 def raw_tags(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Keep the rows as submitted."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.raw_tags(*step)))
 
 
 @dg.asset(**_asset("tags", {"postgres"}, ["raw_tags"], "Typed rows of a tag sheet, animals and transmitters named."))
 def tag_cache(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Type the rows."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.tag_cache(*step)))
 
 
@@ -86,7 +86,7 @@ def tag_cache(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.M
 )
 def otn_animals_and_transmitters(context: dg.AssetExecutionContext, database: NodeDatabase):
     """Merge both in one transaction."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         animals, transmitters = loading.otn_animals_and_transmitters(*step)
     yield dg.MaterializeResult(asset_key="otn_animals", metadata=metadata_of(animals))
     yield dg.MaterializeResult(asset_key="otn_transmitters", metadata=metadata_of(transmitters))
@@ -101,7 +101,7 @@ def otn_animals_and_transmitters(context: dg.AssetExecutionContext, database: No
 )
 def raw_deployments(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Keep the rows as submitted."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.raw_deployments(*step)))
 
 
@@ -115,7 +115,7 @@ def raw_deployments(context: dg.AssetExecutionContext, database: NodeDatabase) -
 )
 def rcvr_locations(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Type the rows."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.rcvr_locations(*step)))
 
 
@@ -130,7 +130,7 @@ def rcvr_locations(context: dg.AssetExecutionContext, database: NodeDatabase) ->
 )
 def moorings(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Merge the deployments."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.moorings(*step)))
 
 
@@ -143,7 +143,7 @@ def moorings(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.Ma
 )
 def raw_detections(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Keep the rows as exported."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.raw_detections(*step)))
 
 
@@ -157,7 +157,7 @@ def raw_detections(context: dg.AssetExecutionContext, database: NodeDatabase) ->
 )
 def detections(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Accept what is not loaded yet."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.detections(*step)))
 
 
@@ -171,14 +171,14 @@ def detections(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.
 )
 def otn_detections(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Correct, assign, promote."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.otn_detections(*step)))
 
 
 @dg.asset(**_asset("events", {"file", "parquet"}, description="A VUE event export as one immutable Parquet file."))
 def raw_events(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Keep the rows as exported."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.raw_events(*step)))
 
 
@@ -192,7 +192,7 @@ def raw_events(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.
 )
 def events(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Accept what is not loaded yet."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.events(*step)))
 
 
@@ -206,12 +206,12 @@ def events(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.Mate
 )
 def time_drift_factors(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Work out the drift and apply it."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.time_drift_factors(*step)))
 
 
 @dg.asset(**_asset("events", {"postgres"}, ["events"], "Which code spaces receivers listened to."))
 def receiver_config(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Keep the maps."""
-    with database.loading(context.partition_key) as step:
+    with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.receiver_config(*step)))

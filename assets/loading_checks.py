@@ -9,17 +9,10 @@ import dagster as dg
 
 from assets.reporting import check_result
 from otn_dagster import partitions
-from otn_dagster.resources import NodeDatabase
+from otn_dagster.resources import NodeDatabase, actor_of
 from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.checks import registry
-
-ASSETS_BY_KIND = {
-    "project": ["raw_project", "otn_resources"],
-    "tags": ["raw_tags", "tag_cache", "otn_transmitters"],
-    "deployments": ["raw_deployments", "rcvr_locations", "moorings"],
-    "detections": ["raw_detections", "detections", "otn_detections"],
-    "events": ["raw_events", "events", "time_drift_factors"],
-}
+from otn_dagster.tracker import follow_submissions
 
 
 def _checks_of(kind: str, asset: str) -> dg.AssetChecksDefinition:
@@ -38,16 +31,17 @@ def _checks_of(kind: str, asset: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
     def run_checks(context: dg.AssetCheckExecutionContext, database: NodeDatabase) -> Iterator[dg.AssetCheckResult]:
         names = {key.name for key in context.selected_asset_check_keys}
-        with database.loading(context.partition_key) as (connection, settings, submission):
+        with database.loading(context) as (connection, settings, submission):
             evidence = registry.Evidence(connection, settings, submission)
             results = registry.run(evidence, [check for check in checks if check.name in names])
             submissions.note_stop(
                 connection, submission, [f"{r.check.check_id}: {r.check.title}" for r in results if r.stops]
             )
+            follow_submissions.note_checks(connection, submission, results, actor_of(context))
         for result in results:
             yield check_result(result, asset, context.partition_key)
 
     return run_checks
 
 
-loading_checks = [_checks_of(kind, asset) for kind, assets in ASSETS_BY_KIND.items() for asset in assets]
+loading_checks = [_checks_of(kind, asset) for kind, assets in registry.STAGES.items() for asset in assets]

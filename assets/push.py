@@ -11,7 +11,7 @@ import polars as pl
 from assets.reporting import OWNERS, failing_rows, markdown_table
 from otn_dagster import figures, pushes
 from otn_dagster.partitions import push_dates, push_of_push_project, push_projects
-from otn_dagster.resources import Lake, NodeDatabase
+from otn_dagster.resources import Lake, NodeDatabase, actor_of
 from otn_dagster.telemetry import (
     certificate,
     extracts,
@@ -22,6 +22,8 @@ from otn_dagster.telemetry import (
     verification,
 )
 from otn_dagster.telemetry.push_report import report as write_report
+from otn_dagster.tracker import completion, follow_pushes, notices, outbox
+from otn_dagster.tracker.configuration import load_tracker
 
 GROUP = "push"
 PER_PROJECT = {
@@ -122,15 +124,18 @@ def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, l
     kinds={"duckdb", "parquet"},
     description="Every detection of the network once, with its outcome: whose animal it is, or why it is nobody's.",
 )
-def matches(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+def matches(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     """Match across all nodes; what did not change since the last push is carried over."""
     date = context.partition_key
     found = push_core.match(lake.snapshot(date), lake.folder(date), lake.before(date))
+    with database.connect() as connection:
+        moved = follow_pushes.matched(connection, lake.snapshot(date), found, actor_of(context))
     picture = plots.bars(found.counts, f"push of {date}: detections by outcome")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(found.counts.values()),
             **found.counts,
+            "submissions matched": len(moved),
             "plot": dg.MetadataValue.md(figures.markdown(picture, "outcomes")),
             "folder": dg.MetadataValue.path(str(found.folder)),
         }
@@ -198,7 +203,7 @@ def detection_extracts(context: dg.AssetExecutionContext, lake: Lake) -> None:
     description="The laws that every push must keep, checked on the files as delivered, with the hash of every input and output. "
     "A broken law fails the push.",
 )
-def push_certificate(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+def push_certificate(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     """Check the laws and write the certificate."""
     date = context.partition_key
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
@@ -206,8 +211,11 @@ def push_certificate(context: dg.AssetExecutionContext, lake: Lake) -> dg.Materi
         made = certificate.certify(lake.snapshot(date), lake.matches(date), listed, lake.folder(date))
     except certificate.BrokenLaw as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+    with database.connect() as connection:
+        moved = follow_pushes.extracted(connection, lake.folder(date), date, actor_of(context))
     return dg.MaterializeResult(
         metadata={
+            "submissions extracted": len(moved),
             "laws kept": "\n".join(made.laws),
             "counts": dg.MetadataValue.json(made.counts),
             "sha256": made.sha256,
@@ -263,4 +271,52 @@ def push_reminder(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
     with database.connect() as connection:
         pushes.announce(connection, database.settings)
         reminder = pushes.reminder(connection, context.partition_key)
+        notices.reminder(connection, load_tracker(), context.partition_key, reminder, pushes.now(connection).date())
     return dg.MaterializeResult(metadata={name: str(value) for name, value in reminder.items()})
+
+
+@dg.asset(
+    **PER_PUSH,
+    deps=["push_certificate", _all_projects_of("push_report")],
+    kinds={"email"},
+    description="Who is told of the push: one mail to each person with links to every extract of their projects, into the outbox. "
+    "A rehearsal tells nobody.",
+)
+def notifications(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
+    """Write the mails; a sensor sends them."""
+    date, settings = context.partition_key, load_tracker()
+    if lake.snapshot(date).rehearsal:
+        return dg.MaterializeResult(metadata={"mails": 0, "why": "a rehearsal tells nobody"})
+    listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
+    with database.connect() as connection:
+        written = notices.extracts(connection, settings, date, listed, lake.folder(date))
+        mails = [outbox.get(connection, number) for number in written]
+    rows = [{"mail": m.mail_no, "recipient": m.recipient, "state": m.state} for m in mails]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(written),
+            "mode": settings.mail.mode,
+            "mails": markdown_table(rows) if rows else "every one was written before, or there is nobody to tell",
+        }
+    )
+
+
+@dg.asset(
+    **PER_PUSH,
+    deps=["notifications"],
+    kinds={"postgres"},
+    description="The end of a push for its people: extracts are marked notified and completed by what the outbox did, and their "
+    "submissions are published. A sensor makes it again whenever mails of the push have ended anew.",
+)
+def push_completed(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
+    """Read how the mails stand, and say so."""
+    with database.connect() as connection:
+        done = completion.complete(connection, context.partition_key, actor_of(context))
+    return dg.MaterializeResult(
+        metadata={
+            "extracts notified": done.notified,
+            "extracts completed": done.completed,
+            "submissions published": done.published,
+            "submissions that still wait": done.waiting,
+        }
+    )

@@ -24,6 +24,7 @@ SCHEMA_LOCK = 7_201_003
 PROMOTION_LOCK = 7_201_004
 LIVE_LOG_LOCK = 7_201_005
 LIVE_SCHEMA_LOCK = 7_201_006
+OUTBOX_LOCK = 7_201_007
 
 
 def database_url(settings: Settings) -> str:

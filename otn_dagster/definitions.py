@@ -12,14 +12,24 @@ import assets.push
 import assets.streams
 import assets.streams_described
 import assets.summaries
+import assets.tracker
 import sensors.failures
 import sensors.incoming_files
 import sensors.live
 import sensors.push_calendar
 import sensors.streams
+import sensors.tracker
 from otn_dagster.resources import Lake, Live, NodeDatabase, Streams
 
-ASSET_MODULES = [assets.loading, assets.push, assets.summaries, assets.streams, assets.streams_described, assets.live]
+ASSET_MODULES = [
+    assets.loading,
+    assets.push,
+    assets.summaries,
+    assets.streams,
+    assets.streams_described,
+    assets.live,
+    assets.tracker,
+]
 
 
 def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Definitions:
@@ -27,7 +37,13 @@ def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=[*assets.loading_checks.loading_checks, assets.live.live_silence_checks],
-        jobs=[*sensors.incoming_files.jobs, *sensors.push_calendar.jobs, *sensors.streams.jobs, *sensors.live.jobs],
+        jobs=[
+            *sensors.incoming_files.jobs,
+            *sensors.push_calendar.jobs,
+            *sensors.streams.jobs,
+            *sensors.live.jobs,
+            *sensors.tracker.jobs,
+        ],
         sensors=[
             sensors.incoming_files.incoming_files,
             sensors.push_calendar.next_push_step,
@@ -35,6 +51,8 @@ def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Defini
             sensors.streams.stream_answers,
             sensors.live.live_pushes,
             sensors.live.live_silence,
+            sensors.tracker.tracker_follows,
+            sensors.tracker.outbox_sensor,
         ],
         schedules=[
             sensors.push_calendar.push_at_cutoff,
@@ -44,6 +62,7 @@ def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Defini
             sensors.streams.streams_described_daily,
             sensors.streams.old_versions_weekly,
             *sensors.live.schedules,
+            *sensors.tracker.schedules,
         ],
         resources={
             "database": NodeDatabase(),

@@ -17,9 +17,11 @@ import dagster as dg
 
 from otn_dagster import database, partitions, pushes
 from otn_dagster.config import PROJECT_ROOT, Settings
-from otn_dagster.telemetry import intake, snapshot, submissions
+from otn_dagster.telemetry import snapshot, submissions
 from otn_dagster.telemetry.submissions import Submission
+from otn_dagster.tracker import receipt
 
+LONGEST_COMPARISON_SECONDS = 3600.0
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Progress = Callable[[str], None]
 
@@ -103,7 +105,7 @@ def load(settings: Settings, progress: Progress = lambda text: None, settle_seco
         repository = _repository()
         while True:
             with database.connect(settings) as connection:
-                ready = [(s, key) for s, key in intake.ready(connection) if key not in started]
+                ready = [(s, key) for s, key in receipt.ready(connection) if key not in started]
             if not ready:
                 break
             first_kind = ready[0][0].kind
@@ -134,10 +136,9 @@ def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: 
     """Look twice, so that a file that is still being copied is seen to grow; it stays for the next call."""
     with database.connect(settings) as connection:
         pushes.announce(connection, settings)
-        first = intake.look(connection, settings, {})
+    first = receipt.look(settings, {})
     time.sleep(settle_seconds if first.still_arriving else 0)
-    with database.connect(settings) as connection:
-        second = intake.look(connection, settings, first.sizes)
+    second = receipt.look(settings, first.sizes, seconds=LONGEST_COMPARISON_SECONDS)
     outcome.problems = second.problems + [
         f"{name}: still being copied; it will be taken when it lies still" for name in second.still_arriving
     ]
@@ -210,6 +211,10 @@ def push(
                 outcome.error = _first_error(result)
                 break
     _describe(settings, outcome)
+    if outcome.good and not outcome.rehearsal:
+        for job, key in (("send_mails", None), ("push_9_complete", push_date)):
+            progress(job)
+            run_job(job, key)
     return outcome
 
 
@@ -258,5 +263,6 @@ def _first_error(result: dg.ExecuteInProcessResult) -> str:
         if event.is_step_failure:
             data = event.step_failure_data
             described = data.user_failure_data.description if data.user_failure_data else None
-            return described or (data.error.message if data.error else "the step failed")
+            error = data.error and (data.error.cause or data.error)  # Dagster wraps what was raised
+            return described or (error.message if error else "the step failed")
     return "the run failed"

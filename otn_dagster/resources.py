@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from otn_dagster import database
+from otn_dagster import database, pushes
 from otn_dagster.config import Settings, load_settings
 from otn_dagster.database import Connection
 from otn_dagster.live import apply, detections, remote, silence
@@ -26,6 +26,17 @@ from otn_dagster.telemetry import snapshot as snapshots
 from otn_dagster.telemetry.decisions import HeldForPerson
 from otn_dagster.telemetry.refusals import BadFile
 from otn_dagster.telemetry.submissions import Submission
+from otn_dagster.tracker import follow_submissions, notices
+from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.tracker.follow_submissions import OnHold
+from otn_dagster.tracker.items import Actor
+
+Stepping = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+
+def actor_of(context: Stepping) -> Actor:
+    """A run, as the tracker names who did something."""
+    return Actor.run(context.run.job_name, context.run.run_id)
 
 
 class NodeDatabase(dg.ConfigurableResource):
@@ -43,21 +54,27 @@ class NodeDatabase(dg.ConfigurableResource):
             yield connection
 
     @contextmanager
-    def loading(self, submission_key: str) -> Iterator[tuple[Connection, Settings, Submission]]:
-        """One step of loading a submission, in one transaction.
+    def loading(self, context: Stepping) -> Iterator[tuple[Connection, Settings, Submission]]:
+        """One step of loading the submission of a run's partition, in one transaction.
 
-        A file that is refused, held or must wait rolls back, is noted as such, and fails the step without a retry.
+        A file that is refused, held or must wait rolls back, is noted as such, and fails the step without a retry. The tracker
+        follows in the same transaction.
         """
+        key, actor = context.partition_key, actor_of(context)
         try:
             with self.connect() as connection:
-                yield connection, self.settings, submissions.get(connection, submission_key)
-        except (BadFile, HeldForPerson, LoadingLocked) as error:
+                follow_submissions.begin(connection, submissions.get(connection, key), actor)
             with self.connect() as connection:
-                submission = submissions.get(connection, submission_key)
+                yield connection, self.settings, submissions.get(connection, key)
+                follow_submissions.follow(connection, load_tracker(), key, actor)
+        except (BadFile, HeldForPerson, LoadingLocked, OnHold) as error:
+            with self.connect() as connection:
+                submission = submissions.get(connection, key)
                 state = intake.note_failure(connection, submission, error)
+                follow_submissions.follow(connection, load_tracker(), key, actor)
             raise dg.Failure(
                 description=f"{submission.file_name}: {error}",
-                metadata={"submission": submission_key, "state": state, "file": submission.file_name},
+                metadata={"submission": key, "state": state, "file": submission.file_name},
                 allow_retries=False,
             ) from error
 
@@ -150,6 +167,8 @@ class Live(NodeDatabase):
             return silence.look(connection, load_live())[0]
 
     def watch(self) -> tuple[list[silence.Finding], list[silence.Notice]]:
-        """Who is silent, and what began or ended."""
+        """Who is silent, and what began or ended; operators are told in the same transaction."""
         with self.connect() as connection:
-            return silence.watch(connection, load_live())
+            found, began_or_ended = silence.watch(connection, load_live())
+            notices.silence(connection, load_tracker(), began_or_ended, pushes.now(connection))
+            return found, began_or_ended

@@ -1,6 +1,6 @@
 """A file in ``incoming/<node>/<collection>/<kind>/`` starts its loading chain.
 
-No logic lives here: what is received and what is ready is decided in ``otn_dagster.telemetry.intake``.
+No logic lives here: what is received and what is ready is decided in ``otn_dagster.tracker.receipt``.
 """
 
 import datetime as dt
@@ -8,17 +8,18 @@ import json
 
 import dagster as dg
 
-from assets.loading_checks import ASSETS_BY_KIND
 from otn_dagster import partitions
 from otn_dagster.resources import NodeDatabase
-from otn_dagster.telemetry import intake
+from otn_dagster.telemetry.checks.registry import STAGES
+from otn_dagster.telemetry.intake import Intake
+from otn_dagster.tracker import receipt
 from sensors.attempts import OCCASION, Attempts
 
 MOST_RUNS_A_TICK, MOST_LOOKED_AT = 50, 500
 ASSETS_OF_JOB = {
-    **ASSETS_BY_KIND,
-    "tags": [*ASSETS_BY_KIND["tags"], "otn_animals"],
-    "events": [*ASSETS_BY_KIND["events"], "receiver_config"],
+    **STAGES,
+    "tags": [*STAGES["tags"], "otn_animals"],
+    "events": [*STAGES["events"], "receiver_config"],
 }
 
 
@@ -43,9 +44,9 @@ jobs = [_job(kind, names) for kind, names in ASSETS_OF_JOB.items()]
 )
 def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) -> dg.SensorResult | dg.SkipReason:
     """Receive files that lie still; start every submission whose time has come."""
+    found = receipt.look(database.settings, json.loads(context.cursor or "{}"))
     with database.connect() as connection:
-        found = intake.look(connection, database.settings, json.loads(context.cursor or "{}"))
-        ready = intake.ready(connection)[:MOST_LOOKED_AT]
+        ready = receipt.ready(connection)[:MOST_LOOKED_AT]
     for problem in found.problems:
         context.log.warning(problem)
     attempts, now = Attempts(context.instance, [occasion for _, occasion in ready]), dt.datetime.now(dt.UTC)
@@ -78,7 +79,7 @@ def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) 
     )
 
 
-def _why_nothing(found: intake.Intake) -> str:
+def _why_nothing(found: Intake) -> str:
     if found.still_arriving:
         return f"still being copied: {', '.join(found.still_arriving[:5])}"
     return "; ".join(found.problems[:5]) or "nothing new in incoming/"

@@ -21,6 +21,7 @@ STEPS = {
     "push_5_certify": ["push_certificate", "discovery", "erddap", "geoserver"],
     "push_6_report": ["push_report"],
     "push_7_unlock": ["loading_unlocked"],
+    "push_8_notify": ["notifications"],
 }
 PER_PROJECT = {"push_2_verify", "push_4_extract", "push_6_report"}
 

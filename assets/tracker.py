@@ -1,0 +1,84 @@
+"""Where every dataset stands, and the mails about it.
+
+No logic lives here: each asset asks the tracker and reports.
+"""
+
+import datetime as dt
+
+import dagster as dg
+
+from assets.reporting import OWNERS, failing_rows, markdown_table
+from otn_dagster.resources import NodeDatabase
+from otn_dagster.tracker import board, drift, export, following, outbox, sending
+from otn_dagster.tracker.configuration import load_tracker
+
+GROUP = "tracker"
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "xlsx"},
+    description="The tracker's board: how many datasets are in which state, since when, and what blocks the oldest of them. The same as "
+    "the page `/tracker` of the web service, and as a workbook.",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "declared_agrees_with_observed",
+            asset="dataset_status",
+            description="What is declared of every dataset is what files, tables and extracts say now. Nothing is moved for it.",
+        )
+    ],
+)
+def dataset_status(context: dg.AssetExecutionContext, database: NodeDatabase):
+    """Catch up, count, compare, write the workbook."""
+    following.catch_up(database.settings)
+    with database.connect() as connection:
+        counts = board.counts(connection, board.ALL, board.Filter())
+        rows = board.items(connection, board.ALL, board.Filter(), limit=None)
+        disagreements = [vars(one) for one in drift.look(connection, database.settings)]
+    blocked = [row for row in rows if row["blocker"] or row["hold"]][:50]
+    path = database.settings.data / "tracker" / "datasets.xlsx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{context.run.run_id}")
+    staging.write_bytes(export.as_xlsx(board.COLUMNS.split(", "), rows, dt.datetime.now(dt.UTC)))
+    staging.rename(path)
+    yield dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(rows),
+            "board": markdown_table(counts) if counts else "nothing came yet",
+            "blocked": markdown_table(blocked) if blocked else "nothing is blocked",
+            "page": dg.MetadataValue.url(f"{load_tracker().web_url}/tracker"),
+            "workbook": dg.MetadataValue.path(str(path)),
+        }
+    )
+    yield dg.AssetCheckResult(
+        passed=not disagreements,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rows": failing_rows(disagreements)} if disagreements else {},
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"email"},
+    description="Sends the mails of the outbox that are due, one sender at a time. What the mode allows is set in `config/tracker.yaml`; "
+    "mails whose delivery is uncertain are listed and never sent again by themselves.",
+)
+def outbox_mails(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
+    """Send what is due."""
+    mail = load_tracker().mail
+    done = sending.send_due(database.settings, mail, context.log.info)
+    with database.connect() as connection:
+        doubtful = [
+            {"mail": m.mail_no, "recipient": m.recipient, "title": m.title, "why": m.reason}
+            for m in outbox.newest(connection, "uncertain")
+        ]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(done.values()),
+            "mode": mail.mode,
+            **{state: count for state, count in sorted(done.items())},
+            "uncertain, for a person": markdown_table(doubtful) if doubtful else "none",
+        }
+    )

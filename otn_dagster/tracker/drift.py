@@ -1,0 +1,163 @@
+"""Declared against observed: what is said of an item, and what is there now.
+
+Belongs here: comparing, and saying so. Does not belong here: moving anything; a person, or the next run, does.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.live.configuration import load_live
+from otn_dagster.streams import configuration
+from otn_dagster.streams.store import StreamStore
+from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry.extracts import file_stem
+from otn_dagster.telemetry.extracts_list import TYPES
+from otn_dagster.telemetry.snapshot import push_folder
+from otn_dagster.tracker import facts, flows, items
+from otn_dagster.tracker.facts import Fact
+from otn_dagster.tracker.follow_submissions import checks_of
+from otn_dagster.tracker.items import Item
+
+LOADED = ("verified", "matched", "extracted", "published")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One disagreement: what was declared, what was observed, what to do."""
+
+    item_id: int
+    title: str
+    declared: str
+    observed: str
+    remedy: str
+
+
+def look(connection: Connection, settings: Settings) -> list[Drift]:
+    """Observe every item that has not ended badly, write the facts down, and list what disagrees. Moves nothing; safe to repeat."""
+    rows = connection.execute(
+        "select item_id from platform.tracker_items where state not in ('rejected', 'failed', 'expired', 'skipped') order by item_id"
+    ).fetchall()
+    found: list[Drift] = []
+    for (item_id,) in rows:
+        item = items.get(connection, item_id)
+        observed = list(_observers[item.flow](connection, settings, item))
+        facts.write(connection, item_id, [fact for fact, _ in observed])
+        found += [
+            Drift(item_id, item.title, item.state or "", str(fact.value), remedy)
+            for fact, remedy in observed
+            if fact.ok is False
+        ]
+    return found
+
+
+Observed = Iterator[tuple[Fact, str]]
+
+
+def _submission(connection: Connection, settings: Settings, item: Item) -> Observed:
+    submission = submissions.get(connection, item.subject)
+    path = submission.path(settings)
+    size = path.stat().st_size if path.is_file() else None
+    kept = connection.execute(
+        "select bytes from platform.submissions where submission_key = %s", [item.subject]
+    ).fetchone()
+    yield (
+        Fact(
+            "file is there",
+            f"{size} bytes at {submission.stored_path}, {kept[0] if kept else None} received",
+            bool(kept) and size == kept[0],
+        ),
+        "Bring the file back from the backup; it is never written again.",
+    )
+    if item.state in LOADED:
+        loaded = submission.state in ("loaded", "superseded")
+        yield (
+            Fact("loading says so, too", f"loading says {submission.state}: {submission.reason or ''}", loaded),
+            "Reopen the item, or load the file again.",
+        )
+        seen = facts.of(connection, item.item_id)
+        bad = [c.name for c in checks_of(item.kind) if c.blocking and (fact := seen.get(c.name)) and fact.ok is False]
+        yield (
+            Fact("blocking checks pass", ", ".join(bad) or "all pass", not bad),
+            "Reopen the item and mend what the checks name.",
+        )
+    if item.state == "withdrawn":
+        rows = _rows_in_use(connection, item)
+        yield (
+            Fact("nothing of it is in use", f"{rows} row(s) of it are still in the node's tables", rows == 0),
+            "Withdrawing says what should be: send a version of the file without these rows.",
+        )
+    if item.state in ("extracted", "published") and item.push_date:
+        missing = _missing_extracts(connection, settings, item)
+        yield (
+            Fact("extracts are there", f"missing: {', '.join(missing)}" if missing else "all there", not missing),
+            "Materialize detection_extracts of this push again; it writes the same bytes.",
+        )
+    if item.hold and item.push_date:
+        done = connection.execute(
+            "select 1 from platform.push_cutoffs where push_date = %s and node = %s and finished_at is not null",
+            [item.push_date, item.node],
+        ).fetchone()
+        yield (
+            Fact(
+                "its push has not passed",
+                f"{flows.HOLDS[item.hold]} since before the push of {item.push_date}",
+                done is None,
+            ),
+            "Release it or reject it; its push went on without it.",
+        )
+
+
+def _rows_in_use(connection: Connection, item: Item) -> int:
+    row = connection.execute(
+        "select coalesce(loaded_rows, 0) from platform.submissions where submission_key = %s and state = 'loaded'",
+        [item.subject],
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def _missing_extracts(connection: Connection, settings: Settings, item: Item) -> list[str]:
+    folder: Path = push_folder(settings, str(item.push_date)) / "extracts" / (item.collectioncode or "")
+    rows = connection.execute(
+        "select year, extract_type from obis.detection_extracts_list where push_date = %s and collectioncode = %s",
+        [item.push_date, item.collectioncode],
+    ).fetchall()
+    return [
+        f"{TYPES[letter]} {year}"
+        for year, letter in rows
+        if not _extract_file(folder, item.collectioncode or "", letter, year).exists()
+    ]
+
+
+def _extract_file(folder: Path, collectioncode: str, letter: str, year: int) -> Path:
+    """Where an extract's zip is."""
+    return folder / f"{file_stem(collectioncode, letter, year)}.zip"
+
+
+def _stream(connection: Connection, settings: Settings, item: Item) -> Observed:
+    row = connection.execute(
+        "select stream, state from platform.stream_requests where request_no = %s::bigint", [item.subject]
+    ).fetchone()
+    same = row is not None and row[1] == item.state
+    fact = Fact("the request says so, too", f"the request is {row[1] if row else 'gone'}", same)
+    yield fact, "The sensor tracker_follows brings it after."
+    streams = configuration.load_streams()
+    if item.state == "published" and row and row[0] in streams.streams:
+        there = StreamStore(configuration.store_location(settings, streams, row[0])).exists()
+        fact = Fact("the store is there", f"{row[0]}: {'there' if there else 'not found'}", there)
+        yield fact, "Ask for the stream with refresh."
+
+
+def _live(connection: Connection, settings: Settings, item: Item) -> Observed:
+    known = item.subject in load_live().datasets
+    where = f"config/live/{item.subject}.yaml {'is there' if known else 'is not there'}"
+    yield Fact("it is configured", where, known or item.state == "closed"), "Put the file back, or close the dataset."
+
+
+_observers: dict[str, Callable[[Connection, Settings, Item], Observed]] = {
+    flows.SUBMISSION: _submission,
+    flows.STREAM: _stream,
+    flows.LIVE: _live,
+}

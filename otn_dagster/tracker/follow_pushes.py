@@ -1,0 +1,116 @@
+"""What a push did with submissions, followed as moves of their items: matched, extracted, published.
+
+Belongs here: which part of a push is the evidence of which step. Does not belong here: the push itself (``telemetry/``), telling
+people (``notices.py``).
+
+A rehearsal moves nothing. Each function is safe to repeat and to kill: an item that was moved stays, the others follow.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from otn_dagster.database import Connection
+from otn_dagster.telemetry import extracts_list, rules
+from otn_dagster.telemetry.certificate import CERTIFICATE
+from otn_dagster.telemetry.push_core import Matches
+from otn_dagster.telemetry.snapshot import MANIFEST, Snapshot
+from otn_dagster.tracker import flows, items, outbox
+from otn_dagster.tracker.items import Actor, Item, NotAllowed
+
+logger = logging.getLogger(__name__)
+SUMMARIES = ("discovery", "erddap", "geoserver")
+
+
+def matched(connection: Connection, snapshot: Snapshot, matches: Matches, actor: Actor) -> list[Item]:
+    """Every verified submission that the snapshot holds was matched, or had nothing to match."""
+    if snapshot.rehearsal:
+        return []
+    push_date = snapshot.manifest["push_date"]
+    outcomes = pl.scan_parquet(matches.buckets).group_by("submission_no", "outcome").len("detections").collect()
+    manifest = hashlib.sha256((snapshot.folder / MANIFEST).read_bytes()).hexdigest()
+    moved = []
+    for row in snapshot.table("submissions").filter(pl.col("state") == "loaded").iter_rows(named=True):
+        mine = outcomes.filter(pl.col("submission_no") == row["submission_no"])
+        counts = {rules.REASONS[outcome]: count for outcome, count in mine.select("outcome", "detections").iter_rows()}
+        evidence = {"push": push_date, "snapshot": manifest, "detections": counts or "none in this file"}
+        moved += _move(connection, row["submission_key"], "verified", "matched", evidence, actor, push_date)
+    return moved
+
+
+def extracted(connection: Connection, folder: Path, push_date: str, actor: Actor) -> list[Item]:
+    """Every extract of the push that names a matched submission's project was written and certified; none is an answer, too."""
+    made = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
+    if made["rehearsal"]:
+        return []
+    listed = pl.read_parquet(folder / extracts_list.LIST_FILE)
+    moved = []
+    for item in _in_state(connection, push_date, "matched"):
+        names = listed.filter(pl.col("collectioncode") == item.collectioncode)["detection_extract"].to_list()
+        files = [name for name in made["files"] if name.startswith(f"extracts/{item.collectioncode}/")]
+        if names and not files:
+            items.describe(
+                connection, item.item_id, blocker=f"the certificate names no extract of {item.collectioncode}"
+            )
+            continue
+        evidence = {
+            "push": push_date,
+            "certificate": made["sha256"],
+            "extracts": {"count": len(names), "names": names, "files": len(files)},
+        }
+        moved += _move(connection, item.subject, "matched", "extracted", evidence, actor, push_date)
+    return moved
+
+
+def published(connection: Connection, push_date: str, actor: Actor) -> list[Item]:
+    """Summaries are those of the push, and every mail about it has ended as it will; what still waits blocks its project."""
+    written = connection.execute("select schema_name, push_date from platform.summaries").fetchall()
+    stale = sorted(set(SUMMARIES) - {name for name, date in written if date.isoformat() >= push_date})
+    moved = []
+    for item in _in_state(connection, push_date, "extracted"):
+        if stale:
+            items.describe(connection, item.item_id, blocker=f"summaries are not of this push yet: {', '.join(stale)}")
+            continue
+        told = outbox.told(connection, push_date, item.collectioncode or "")
+        if told.open:
+            items.describe(connection, item.item_id, blocker=told.why)
+            continue
+        evidence = {"push": push_date, "summaries": list(SUMMARIES), "mails": told.evidence}
+        moved += _move(connection, item.subject, "extracted", "published", evidence, actor, push_date)
+    return moved
+
+
+def _in_state(connection: Connection, push_date: str, state: str) -> list[Item]:
+    rows = connection.execute(
+        "select item_id from platform.tracker_items where flow = 'submission' and push_date = %s and state = %s order by item_id",
+        [push_date, state],
+    ).fetchall()
+    return [items.get(connection, item_id) for (item_id,) in rows]
+
+
+def _move(
+    connection: Connection,
+    subject: str,
+    before: str,
+    to: str,
+    evidence: Mapping[str, Any],
+    actor: Actor,
+    push_date: str,
+) -> list[Item]:
+    item = items.find(connection, flows.SUBMISSION, subject)
+    if item is None or item.state != before:
+        return []
+    try:
+        moved = items.move(connection, item.item_id, to, actor, evidence)
+    except NotAllowed as refused:  # it is held: the push went on without it
+        items.describe(connection, item.item_id, blocker=str(refused))
+        logger.warning("%s", refused)
+        return []
+    items.describe(connection, item.item_id, push_date=dt.date.fromisoformat(push_date))
+    return [moved]

@@ -1,0 +1,49 @@
+"""Catching up: whatever loading, streams and live datasets did that the tracker has not followed yet.
+
+Belongs here: going through all that is behind. Does not belong here: how each is followed (``follow_*.py``).
+"""
+
+import logging
+from collections.abc import Callable
+
+from otn_dagster import database
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.live.configuration import load_live
+from otn_dagster.tracker import follow_live, follow_streams, follow_submissions, notices
+from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.tracker.items import Item
+
+logger = logging.getLogger(__name__)
+
+
+def catch_up(settings: Settings) -> tuple[int, list[str]]:
+    """(items that moved or were described anew, problems). Each in a transaction of its own: one never stops the others.
+
+    Safe to repeat and to kill: what was not reached is still behind.
+    """
+    tracker = load_tracker()
+    with database.connect(settings) as connection:
+        keys, requests = follow_submissions.behind(connection), follow_streams.behind(connection)
+        live = load_live()
+    steps: list[tuple[str, Callable[[Connection], Item]]] = []
+    steps += [(key, lambda c, key=key: follow_submissions.follow(c, tracker, key)) for key in keys]
+    steps += [(f"request {no}", lambda c, no=no: follow_streams.follow(c, no)) for no in requests]
+    moved, problems = 0, []
+    for name, step in steps:
+        try:
+            with database.connect(settings) as connection:
+                item = step(connection)
+                if item.hold == "needs_researcher" and item.flow == "submission":
+                    notices.needs_researcher(connection, tracker, item)
+            moved += 1
+        except Exception as error:
+            logger.exception("the tracker could not follow %s", name)
+            problems.append(f"{name}: {type(error).__name__}: {error}")
+    try:
+        with database.connect(settings) as connection:
+            moved += len(follow_live.follow_all(connection, live))
+    except Exception as error:
+        logger.exception("the tracker could not follow live datasets")
+        problems.append(f"live datasets: {type(error).__name__}: {error}")
+    return moved, problems

@@ -1,0 +1,226 @@
+"""Mails as rows: written in the transaction of what they tell of, one for each event, subject, push and recipient.
+
+Belongs here: the rows, their states, who was told of what. Does not belong here: sending (``sending.py``) and wording (``notices.py``).
+
+States: pending → sending → sent; or back to pending after a certain failure, failed after a certain refusal, uncertain where the
+sender died or lost the link after the message had gone out. Uncertain mails are never sent again by themselves: mail has no
+idempotency, so "never twice" and "always once" cannot both hold; this keeps the first and shows the rest to a person.
+"""
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, LiteralString, cast
+
+from psycopg.rows import class_row, dict_row
+
+from otn_dagster.database import Connection
+
+SETTLED = ("sent", "simulated", "off", "given_up")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A mail to write: what happened to what, for whom, and its words."""
+
+    event: str
+    subject: str
+    recipient: str
+    title: str
+    body_text: str
+    body_html: str
+    push_date: str | None = None
+    recipient_name: str | None = None
+    extracts: tuple[str, ...] = ()
+
+    @property
+    def dedupe_key(self) -> str:
+        """What makes it the same mail."""
+        return "|".join([self.event, self.subject, self.push_date or "", self.recipient.lower()])
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A row of the outbox."""
+
+    mail_no: int
+    event: str
+    subject: str
+    push_date: dt.date | None
+    recipient: str
+    recipient_name: str | None
+    title: str
+    body_text: str
+    body_html: str
+    message_id: str
+    state: str
+    attempts: int
+    reason: str | None
+    created_at: dt.datetime
+    changed_at: dt.datetime
+
+
+_COLUMNS = cast(LiteralString, ", ".join(Mail.__dataclass_fields__))
+
+
+def write(connection: Connection, drafts: Iterable[Draft], mode: str) -> list[int]:
+    """Write mails; numbers of those that were not there yet. Safe to repeat: one row for each event, subject, push and recipient."""
+    written = []
+    for draft in drafts:
+        digest = hashlib.sha256(draft.dedupe_key.encode()).hexdigest()[:32]
+        row = connection.execute(
+            "insert into platform.outbox (dedupe_key, event, subject, push_date, recipient, recipient_name, title, body_text, body_html,"
+            " message_id, state) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict (dedupe_key) do nothing returning mail_no",
+            [
+                draft.dedupe_key,
+                draft.event,
+                draft.subject,
+                draft.push_date,
+                draft.recipient,
+                draft.recipient_name,
+                " ".join(draft.title.split())[:200],
+                draft.body_text,
+                draft.body_html,
+                f"<{digest}@otn-dagster>",
+                "off" if mode == "off" else "pending",
+            ],
+        ).fetchone()
+        if row is None:
+            continue
+        written.append(row[0])
+        for name in draft.extracts:
+            connection.execute(
+                "insert into platform.outbox_extracts values (%s, %s, %s)", [row[0], draft.push_date, name]
+            )
+        _log(connection, row[0], "off" if mode == "off" else "pending", f"written: {draft.event}")
+    return written
+
+
+def get(connection: Connection, mail_no: int) -> Mail:
+    """One mail; raises KeyError."""
+    with connection.cursor(row_factory=class_row(Mail)) as cursor:
+        found = cursor.execute(f"select {_COLUMNS} from platform.outbox where mail_no = %s", [mail_no]).fetchone()  # noqa: S608
+    if found is None:
+        raise KeyError(f"there is no mail {mail_no}")
+    return found
+
+
+def newest(connection: Connection, state: str | None = None, limit: int = 500) -> list[Mail]:
+    """Mails, the newest first."""
+    with connection.cursor(row_factory=class_row(Mail)) as cursor:
+        query = f"select {_COLUMNS} from platform.outbox where %s::text is null or state = %s order by mail_no desc limit %s"  # noqa: S608
+        return cursor.execute(query, [state, state, limit]).fetchall()
+
+
+def due(connection: Connection) -> int:
+    """How many mails may be sent now, or were left by a sender that died."""
+    row = connection.execute(
+        "select count(*) from platform.outbox where state = 'sending' or (state = 'pending' and next_at <= clock_timestamp())"
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def set_state(connection: Connection, mail_no: int, state: str, what: str, pause: dt.timedelta | None = None) -> None:
+    """A mail changes its state, with a line in its history."""
+    connection.execute(
+        "update platform.outbox set state = %s, reason = %s, changed_at = clock_timestamp(), attempts = attempts + (%s = 'sending')::int,"
+        " next_at = clock_timestamp() + coalesce(%s, interval '0') where mail_no = %s",
+        [state, what, state, pause, mail_no],
+    )
+    _log(connection, mail_no, state, what)
+
+
+def history(connection: Connection, mail_no: int) -> list[tuple[dt.datetime, str, str]]:
+    """(when, state, what) of a mail."""
+    return connection.execute(
+        "select at, state, what from platform.outbox_history where mail_no = %s order by line_no", [mail_no]
+    ).fetchall()
+
+
+DECISIONS = {"delivered": "sent", "again": "pending", "give-up": "given_up"}
+DECIDED_FROM = {
+    "delivered": ("uncertain",),
+    "again": ("uncertain", "failed", "simulated", "off", "given_up"),
+    "give-up": ("uncertain", "failed", "pending", "simulated", "off"),
+}
+
+
+def decide(connection: Connection, mail_no: int, decision: str, by: str, why: str) -> str:
+    """A person decides what becomes of a mail: it was ``delivered``, it goes out ``again``, or nobody needs it (``give-up``).
+
+    Returns its state. Raises ValueError where that makes no sense. Safe to repeat.
+    """
+    row = connection.execute("select state from platform.outbox where mail_no = %s for update", [mail_no]).fetchone()
+    if row is None:
+        raise ValueError(f"there is no mail {mail_no}")
+    if decision not in DECISIONS:
+        raise ValueError(f"{decision!r} is no decision, expected one of {', '.join(DECISIONS)}")
+    if row[0] == DECISIONS[decision]:
+        return row[0]
+    if row[0] not in DECIDED_FROM[decision]:
+        raise ValueError(
+            f"mail {mail_no} is {row[0]}: {decision} can be said of {', '.join(DECIDED_FROM[decision])} only"
+        )
+    set_state(connection, mail_no, DECISIONS[decision], f"{decision}, says {by}: {why}")
+    connection.execute(
+        "update platform.outbox set decided_by = %s, decided_why = %s where mail_no = %s", [by, why, mail_no]
+    )
+    return DECISIONS[decision]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Who was told of a project's part in a push: open while a mail may still change."""
+
+    open: bool
+    why: str
+    evidence: dict[str, Any]
+
+
+def told(connection: Connection, push_date: str, collectioncode: str) -> Told:
+    """How the mails about a project's extracts stand. Nothing to tell, and nobody to tell, are answers, too."""
+    asked = connection.execute("select 1 from platform.tracker_pushes where push_date = %s", [push_date]).fetchone()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            "select distinct o.mail_no, o.state from platform.outbox_extracts e join platform.outbox o using (mail_no)"
+            " join obis.detection_extracts_list l on l.push_date = e.push_date and l.detection_extract = e.detection_extract"
+            " where e.push_date = %s and l.collectioncode = %s order by 1",
+            [push_date, collectioncode],
+        ).fetchall()
+    if not asked:
+        return Told(True, "nobody was told yet: the step notifications of the push has not run", {})
+    by_state: dict[str, list[int]] = {}
+    for row in rows:
+        by_state.setdefault(row["state"], []).append(row["mail_no"])
+    still = {state: numbers for state, numbers in by_state.items() if state not in SETTLED}
+    if still:
+        text = "; ".join(f"{len(numbers)} {state}" for state, numbers in still.items())
+        return Told(True, f"mails about {collectioncode} have not ended: {text}", by_state)
+    return Told(False, "", by_state or {"nobody": "nothing to tell, or no person of the project has an address"})
+
+
+def complete(connection: Connection, push_date: str) -> tuple[int, int]:
+    """Mark extracts of a push by what the outbox did; (notified, completed). Safe to repeat.
+
+    notified: when the first mail that names it was delivered. completed: every mail that names it was delivered, and there is one.
+    Simulated mails reached nobody: they mark nothing.
+    """
+    rows = connection.execute(
+        """with mails as (
+               select e.detection_extract, min(o.changed_at) filter (where o.state = 'sent') as first_sent,
+                   bool_and(o.state = 'sent') as all_sent
+               from platform.outbox_extracts e join platform.outbox o using (mail_no) where e.push_date = %(push)s group by 1)
+           update obis.detection_extracts_list l set notified_at = coalesce(l.notified_at, m.first_sent), completed = m.all_sent
+           from mails m where l.push_date = %(push)s and l.detection_extract = m.detection_extract
+           returning l.notified_at is not null, l.completed""",
+        {"push": push_date},
+    ).fetchall()
+    return sum(notified for notified, _ in rows), sum(completed for _, completed in rows)
+
+
+def _log(connection: Connection, mail_no: int, state: str, what: str) -> None:
+    connection.execute(
+        "insert into platform.outbox_history (mail_no, state, what) values (%s, %s, %s)", [mail_no, state, what]
+    )

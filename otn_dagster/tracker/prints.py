@@ -1,0 +1,150 @@
+"""What a table says apart from its dress: hashes of its rows and of their keys.
+
+Belongs here: reading any kind of submission to comparable rows, and hashing them. Does not belong here: comparing two files
+(``duplicates.py``).
+
+Two files print alike where they differ in line ends, csv or xlsx, the order of rows or columns, the format of dates, the decimals of
+coordinates beyond the fifth (about a metre), or in empty cells.
+"""
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from otn_dagster.telemetry import deployments, sheets, tags, vue
+from otn_dagster.telemetry.refusals import BadFile
+
+COORDINATE_DECIMALS, OTHER_DECIMALS = 5, 9
+KEYS = {
+    "tags": ["animal_id", "tag_code_space", "tag_id_code"],
+    "deployments": ["otn_array", "station_no", "ins_serial_no", "deploy_date_time"],
+    "detections": ["datetime", "receiver", "transmitter", "sensor_value"],
+    "events": ["datetime", "receiver", "description", "data"],
+    "project": ["line"],
+}
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Print:
+    """Sorted hashes (uint64) of rows and of keys; equal files have equal ``table_hash``."""
+
+    rows: np.ndarray
+    keys: np.ndarray
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def table_hash(self) -> str:
+        """One hash of all rows."""
+        return hashlib.sha256(self.rows.tobytes()).hexdigest()
+
+
+def of_file(path: Path, kind: str) -> Print | None:
+    """The print of a file of a kind; None where it is no table of that kind (loading will say why)."""
+    try:
+        if kind in ("detections", "events"):
+            return _of_export(path, kind)
+        rows = rows_of(path, kind)
+    except (BadFile, OSError, ValueError):
+        return None
+    return Print(_hashes(map(_line, rows)), _hashes(_key(row, kind) for row in rows))
+
+
+def rows_of(path: Path, kind: str) -> list[Row]:
+    """Normalised rows of a sheet or a project form: names in lower case, cells as text, empty ones left out."""
+    if kind == "project":
+        content = sheets.decode(path.read_bytes())
+        lines = (re.sub(r"\s+", " ", line).strip() for line in content.splitlines())
+        return [{"line": line} for line in lines if line]
+    module = {"tags": tags, "deployments": deployments}[kind]
+    names = [column.name for column in module.COLUMNS]
+    sheet = sheets.read_sheet(path, names, module.ALIASES)
+    how = {column.name: column.parse for column in module.COLUMNS}
+    return [_normal_row(row.cells, how) for row in sheet.rows]
+
+
+def rows_of_export(path: Path, kind: str) -> pl.DataFrame:
+    """Comparable rows of a detections or events export, one string column ``line`` and one ``key``."""
+    export = vue.read_detections(path) if kind == "detections" else vue.read_events(path)
+    frame = export.rows.drop("row_number")
+    text = [
+        pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.String)).fill_null("") for name in sorted(frame.columns)
+    ]
+    return frame.with_columns(
+        line=pl.concat_str(text, separator="\x1f"),
+        key=pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in KEYS[kind]], separator=" "),
+    )
+
+
+def key_of(row: Row, kind: str) -> str:
+    """The key of a sheet's row, to be read."""
+    return " ".join(row.get(name, "-") for name in KEYS[kind])
+
+
+def hash_of(text: str) -> int:
+    """Eight bytes of BLAKE2b: the same in every version of every library."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _of_export(path: Path, kind: str) -> Print:
+    frame = rows_of_export(path, kind)
+    about = {
+        "receivers": frame["receiver"].unique().sort().to_list(),
+        "first": str(frame["datetime"].min()),
+        "last": str(frame["datetime"].max()),
+    }
+    return Print(_hashes(frame["line"]), _hashes(frame["key"]), about)
+
+
+def _hashes(texts: Iterable[str]) -> np.ndarray:
+    found = np.fromiter(map(hash_of, texts), dtype=np.uint64)
+    found.sort()
+    return found
+
+
+def _key(row: Row, kind: str) -> str:
+    return "\x1f".join(row.get(name, "") for name in KEYS[kind])
+
+
+def _line(row: Row) -> str:
+    return "\x1f".join(f"{name}={row[name]}" for name in sorted(row))
+
+
+def _normal_row(cells: Mapping[str, sheets.Cell], how: Mapping[str, Callable[[sheets.Cell], Any]]) -> dict[str, str]:
+    normal = {}
+    for name, cell in cells.items():
+        text = _normal(name, cell, how.get(name))
+        if text:
+            normal[name] = text
+    return normal
+
+
+def _normal(name: str, cell: sheets.Cell, parse: Callable[[sheets.Cell], Any] | None) -> str | None:
+    """A cell as its column means it; as plain text where it cannot be read so."""
+    try:
+        value = parse(cell) if parse else _guess(name, cell)
+    except ValueError:
+        value = sheets.text(cell)
+    if isinstance(value, dt.datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        coordinate = name.endswith(("_lat", "_long", "latitude", "longitude", "_lon"))
+        return f"{round(float(value), COORDINATE_DECIMALS if coordinate else OTHER_DECIMALS) + 0.0:.9g}"
+    return None if value is None else str(value)
+
+
+def _guess(name: str, cell: sheets.Cell) -> Any:
+    """What a column that no template knows may hold."""
+    if "date" in name or "time" in name:
+        return sheets.moment(cell)
+    try:
+        return sheets.number(cell)
+    except ValueError:
+        return sheets.text(cell)

@@ -1,0 +1,82 @@
+"""The tracker follows, mails go out, a push is completed when its mails have ended, the board is made anew.
+
+No logic lives here: what is behind, due or complete is decided in ``otn_dagster.tracker``.
+"""
+
+import dagster as dg
+
+from otn_dagster import partitions
+from otn_dagster.resources import NodeDatabase
+from otn_dagster.tracker import completion, following, outbox
+from sensors.attempts import UNFINISHED
+
+send_mails = dg.define_asset_job(
+    "send_mails", dg.AssetSelection.assets("outbox_mails"), description="Sends the mails that are due."
+)
+complete_push = dg.define_asset_job(
+    "push_9_complete",
+    dg.AssetSelection.assets("push_completed"),
+    partitions_def=partitions.push_dates,
+    description="The last step of a push: what the outbox did is written down.",
+)
+show_board = dg.define_asset_job(
+    "show_board",
+    dg.AssetSelection.assets("dataset_status") | dg.AssetSelection.checks_for_assets("dataset_status"),
+    description="Makes the tracker's board, and compares what is declared with what is observed.",
+)
+jobs = [send_mails, complete_push, show_board]
+
+
+@dg.sensor(
+    target=dg.AssetSelection.assets("dataset_status"),
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Brings items after submissions, stream requests and live datasets, wherever a run could not do it itself.",
+)
+def tracker_follows(context: dg.SensorEvaluationContext, database: NodeDatabase) -> dg.SkipReason:
+    """No run is needed: the tracker is rows of the node database."""
+    moved, problems = following.catch_up(database.settings)
+    for problem in problems:
+        context.log.warning(problem)
+    return dg.SkipReason("; ".join(problems) or f"{moved} item(s) looked at")
+
+
+@dg.sensor(
+    jobs=[send_mails, complete_push],
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Sends mails that are due, one run at a time; completes a push when its mails have ended.",
+)
+def outbox_sensor(context: dg.SensorEvaluationContext, database: NodeDatabase) -> dg.SensorResult:
+    """Both read how things stand in the database; keys count up, because one that was used is never run again."""
+    number = int(context.cursor or 0) + 1
+    with database.connect() as connection:
+        due, complete = outbox.due(connection), completion.due(connection)
+    requests = []
+    if due and not _running(context, "send_mails"):
+        requests.append(dg.RunRequest(run_key=f"mails {number}", job_name="send_mails"))
+    if not _running(context, "push_9_complete"):
+        requests += [
+            dg.RunRequest(run_key=f"complete {date} {stamp}", job_name="push_9_complete", partition_key=date)
+            for date, stamp in complete
+        ]
+    return dg.SensorResult(
+        run_requests=requests,
+        cursor=str(number),
+        skip_reason=None if requests else dg.SkipReason("no mail is due, no push waits to be completed"),
+    )
+
+
+def _running(context: dg.SensorEvaluationContext, job: str) -> bool:
+    return bool(context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1))
+
+
+board_nightly = dg.ScheduleDefinition(
+    name="board_nightly",
+    job=show_board,
+    cron_schedule=["0 2 * * *", "0 8-20/2 * * *"],
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="The board every two hours of the day, and every night with what disagrees.",
+)
+schedules = [board_nightly]
