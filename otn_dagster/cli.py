@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from otn_dagster import cli_live, cli_streams, database, pushes
+from otn_dagster import cli_live, cli_streams, cli_tracker, database, pushes
 from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.servers import server_of
@@ -26,6 +26,9 @@ console = Console()
 app.add_typer(cli_streams.app, name="streams")
 app.add_typer(cli_live.app, name="live")
 app.add_typer(cli_live.keys_app, name="keys")
+app.add_typer(cli_tracker.app, name="tracker")
+app.add_typer(cli_tracker.people_app, name="people")
+app.add_typer(cli_tracker.outbox_app, name="outbox")
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome for a machine.")]
 Who = Annotated[str, typer.Option("--by", help="Who decides.")]
 Why = Annotated[str, typer.Option("--why", help="Why.")]

@@ -26,7 +26,7 @@ class Report:
 def report(context: Context, extracts: pl.DataFrame, collectioncode: str, folder: Path) -> Report:
     """Write ``reports/<COLLECTION>.md`` with its pictures, and return it. Safe to repeat: a pure function of the push."""
     changes = pl.read_parquet(folder / CHANGES_FILE).filter(pl.col("collectioncode") == collectioncode)
-    table = _why(changes)
+    table = why(changes)
     tracker_years = extracts.filter(pl.col("extract_type") == "t")["year"].to_list()
     abacus = _abacus(context, collectioncode, tracker_years)
     chart = _map(context, collectioncode)
@@ -40,8 +40,9 @@ def report(context: Context, extracts: pl.DataFrame, collectioncode: str, folder
     return Report(text, table, abacus, chart)
 
 
-def _why(changes: pl.DataFrame) -> pl.DataFrame:
-    why = (
+def why(changes: pl.DataFrame) -> pl.DataFrame:
+    """Changes of extracts counted by year, extract_type, change and the reason in words."""
+    reason = (
         pl.when(pl.col("change") == "withdrawn", pl.col("reason_before") == pl.col("reason_after"))
         .then(pl.lit("it belongs to another project or year now"))
         .when(pl.col("change") == "withdrawn", pl.col("reason_after").is_null())
@@ -53,7 +54,9 @@ def _why(changes: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("a detection, its tag or its receiver came in"))
     )
     counted = (
-        changes.with_columns(why=why).group_by("year", "extract_type", "change", "why").agg(pl.col("detections").sum())
+        changes.with_columns(why=reason)
+        .group_by("year", "extract_type", "change", "why")
+        .agg(pl.col("detections").sum())
     )
     return counted.sort("year", "extract_type", "change", "why").with_columns(pl.col("extract_type").replace(TYPES))
 

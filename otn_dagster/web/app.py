@@ -16,7 +16,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from otn_dagster.live.reading import BadQuestion
-from otn_dagster.web import erddap, health, openapi, opendatasoft, push_api, reading_api
+from otn_dagster.web import (
+    downloads,
+    erddap,
+    health,
+    openapi,
+    opendatasoft,
+    push_api,
+    reading_api,
+    signing_in,
+    tracker_actions,
+    tracker_pages,
+)
 from otn_dagster.web.answers import Refused
 from otn_dagster.web.service import Service
 
@@ -42,6 +53,10 @@ def make_app(service: Service) -> Starlette:
             *(_answered(route, Refused.answer) for route in own),
             *(_answered(route, opendatasoft.error) for route in opendatasoft.routes),
             *(_answered(route, erddap.error) for route in erddap.routes),
+            *signing_in.routes,
+            *tracker_pages.routes,
+            *downloads.routes,
+            *tracker_actions.routes,
         ],
         exception_handlers={HTTPException: _no_route},
         lifespan=lifespan,

@@ -22,6 +22,7 @@ from otn_dagster.live.configuration import Dataset
 from otn_dagster.live.keys import Key
 from otn_dagster.live.quick import QuickLook
 from otn_dagster.live.schema import Schema
+from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.web.answers import Refused
 from otn_dagster.web.bodies import Budget
 from otn_dagster.web.quotas import Quotas
@@ -63,6 +64,7 @@ class Service:
         self.exports = 0
         self.ready_until = 0.0
         self.served: dict[str, Served] = {}
+        self.tracker = load_tracker()
         self._make_writer = make_writer
         self._stamp: object = None
         self._keys: dict[str, tuple[Key | None, float]] = {}
@@ -99,6 +101,7 @@ class Service:
 
     def _look(self, first: bool) -> None:
         """Read configuration that changed, and the switches that people turned."""
+        self.tracker = load_tracker()
         stamp = configuration.stamp_of()
         changed = first or stamp != self._stamp
         found = configuration.load_live() if changed else None

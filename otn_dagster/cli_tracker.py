@@ -1,0 +1,216 @@
+"""The command line of the tracker: ``otn-dagster tracker ...``, ``people ...`` and ``outbox ...``.
+
+Belongs here: words and exit codes. Does not belong here: doing the work.
+"""
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from otn_dagster import database
+from otn_dagster.config import BadConfiguration, load_settings
+from otn_dagster.servers import server_of
+from otn_dagster.tracker import acting, board, drift, export, people, sending
+from otn_dagster.tracker import outbox as mails
+from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
+from otn_dagster.tracker.items import NotAllowed
+
+app = typer.Typer(help="Where every dataset stands.", no_args_is_help=True)
+people_app = typer.Typer(help="People who sign in to the tracker.", no_args_is_help=True)
+outbox_app = typer.Typer(help="Mails: what was written, sent, and is doubtful.", no_args_is_help=True)
+console = Console(highlight=False, soft_wrap=True, markup=False)
+Who = Annotated[str, typer.Option("--by", help="Who decides.")]
+Why = Annotated[str, typer.Option("--why", help="Why.")]
+Address = Annotated[str, typer.Argument(help="The person's address.")]
+
+
+def _stop(text: object, code: int = 2) -> typer.Exit:
+    console.print(str(text), style="red")
+    return typer.Exit(code)
+
+
+def _tracker() -> TrackerSettings:
+    try:
+        return load_tracker()
+    except BadConfiguration as error:
+        raise _stop(error) from None
+
+
+@app.command("list")
+def list_items(
+    state: Annotated[str | None, typer.Option(help="Only in this state.")] = None,
+    push: Annotated[str | None, typer.Option(help="Only of this push.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Only of this collection.")] = None,
+    held: Annotated[bool, typer.Option("--held", help="Only what is on hold.")] = False,
+) -> None:
+    """Datasets by how long they have been where they are."""
+    settings = load_settings()
+    wanted = board.Filter(state=state, push=push, collection=collection, hold="any" if held else None)
+    with server_of(settings), database.connect(settings) as connection:
+        rows = board.items(connection, board.ALL, wanted, 200)
+    table = Table("item", "dataset", "collection", "state", "since (UTC)", "what blocks it", box=None)
+    for row in rows:
+        why = row["hold_why"] or row["blocker"] or ""
+        table.add_row(
+            str(row["item_id"]),
+            row["title"],
+            row["collectioncode"] or "",
+            row["state"],
+            f"{row['state_since']:%Y-%m-%d %H:%M}",
+            why,
+        )
+    console.print(table if rows else "nothing came yet")
+
+
+@app.command("export")
+def export_items(path: Annotated[Path, typer.Argument(help="A file that ends with .xlsx or .csv.")]) -> None:
+    """Write all datasets to a workbook or csv."""
+    settings = load_settings()
+    columns = board.COLUMNS.split(", ")
+    with server_of(settings), database.connect(settings) as connection:
+        rows = board.items(connection, board.ALL, board.Filter(), None)
+    if path.suffix == ".xlsx":
+        path.write_bytes(export.as_xlsx(columns, rows, dt.datetime.now(dt.UTC)))
+    elif path.suffix == ".csv":
+        path.write_text(export.as_csv(columns, rows), encoding="utf-8", newline="")
+    else:
+        raise _stop(f"{path.name}: expected a name that ends with .xlsx or .csv")
+    console.print(f"{len(rows)} dataset(s) in {path}")
+
+
+@app.command("drift")
+def show_drift() -> None:
+    """Compare what is declared with files, tables and extracts as they are now; moves nothing."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        found = drift.look(connection, settings)
+    for one in found:
+        console.print(f"{one.item_id} {one.title} is {one.declared}, but: {one.observed}. {one.remedy}")
+    if not found:
+        console.print("what is declared is what is there")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command("act")
+def act(
+    item: Annotated[int, typer.Argument(help="The number that `tracker list` shows.")],
+    action: Annotated[
+        str, typer.Argument(help="hold, release, reject, reconsider, reopen, withdraw, sign, assign or answer")
+    ],
+    by: Who,
+    why: Why,
+    choice: Annotated[str, typer.Option(help="Which hold, whom to assign, accept or reject.")] = "",
+) -> None:
+    """Do what a person does on the item's page."""
+    settings = load_settings()
+    with server_of(settings):
+        try:
+            with database.connect(settings) as connection:
+                done = acting.act(connection, _tracker(), item, action, by, why, choice)
+        except (NotAllowed, KeyError) as error:
+            raise _stop(error.args[0]) from None
+    console.print(f"{done.title} is {done.state}{f', {done.hold}' if done.hold else ''}")
+
+
+@people_app.command("invite")
+def invite(
+    email: Address,
+    by: Who,
+    name: Annotated[str, typer.Option(help="The person's name.")] = "",
+    role: Annotated[str, typer.Option(help="reader, manager (of --node) or analyst (of all)")] = "reader",
+    node: Annotated[list[str] | None, typer.Option(help="A node that a manager acts for; may be given again.")] = None,
+) -> None:
+    """Make an account, or let somebody choose a new password: prints a code that works once, for a week."""
+    settings = load_settings()
+    unknown = sorted(set(node or []) - {one.code for one in settings.nodes})
+    if unknown:
+        raise _stop(f"{unknown[0]} is not in config/nodes.yaml")
+    with server_of(settings):
+        try:
+            with database.connect(settings) as connection:
+                token = people.invite(connection, email, name or email, role, list(node or []), by)
+        except ValueError as error:
+            raise _stop(error) from None
+    console.print(
+        f"Send this to {email}, by another way than mail if you can:\n{_tracker().web_url}/tracker/invitation   code: {token}"
+    )
+
+
+@people_app.command("list")
+def list_people() -> None:
+    """Everybody who may sign in."""
+    settings = load_settings()
+    table = Table("address", "name", "role", "nodes", "account", box=None)
+    with server_of(settings), database.connect(settings) as connection:
+        for email, name, role, nodes, stands in people.everybody(connection):
+            table.add_row(email, name, role, ", ".join(nodes), stands)
+    console.print(table)
+
+
+@people_app.command("disable")
+def disable(email: Address) -> None:
+    """End an account and whatever it is signed in to, at once."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        if not people.disable(connection, email):
+            raise _stop(f"nobody has the address {email}")
+
+
+@outbox_app.command("list")
+def list_mails(state: Annotated[str | None, typer.Option(help="Only in this state, e.g. uncertain.")] = None) -> None:
+    """Mails, the newest first."""
+    settings = load_settings()
+    table = Table("mail", "to", "state", "title", "reason", box=None)
+    with server_of(settings), database.connect(settings) as connection:
+        for mail in mails.newest(connection, state, 200):
+            table.add_row(str(mail.mail_no), mail.recipient, mail.state, mail.title, mail.reason or "")
+    console.print(table)
+    console.print(f"mode: {_tracker().mail.mode}")
+
+
+@outbox_app.command("send")
+def send() -> None:
+    """Send what is due, as the sensor does."""
+    settings = load_settings()
+    with server_of(settings):
+        done = sending.send_due(settings, _tracker().mail, console.print)
+    console.print(", ".join(f"{count} {state}" for state, count in done.items() if count) or "nothing is due")
+
+
+@outbox_app.command("decide")
+def decide(
+    mail: Annotated[int, typer.Argument(help="The number that `outbox list` shows.")],
+    decision: Annotated[str, typer.Argument(help="delivered, again or give-up")],
+    by: Who,
+    why: Why,
+) -> None:
+    """Decide what becomes of a mail that is uncertain, failed, or was only simulated."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        try:
+            console.print(f"mail {mail} is {mails.decide(connection, mail, decision, by, why)}")
+        except ValueError as error:
+            raise _stop(error) from None
+
+
+@outbox_app.command("again")
+def send_push_again(
+    push_date: Annotated[str, typer.Argument(help="A push whose mails were simulated or switched off.")],
+    by: Who,
+    why: Why,
+) -> None:
+    """Let the mails of a push that were only simulated, or switched off, go out; each once, as ever."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        chosen = [
+            mail
+            for mail in mails.newest(connection, None, 100_000)
+            if str(mail.push_date) == push_date and mail.state in ("simulated", "off")
+        ]
+        for mail in chosen:
+            mails.decide(connection, mail.mail_no, "again", by, why)
+    console.print(f"{len(chosen)} mail(s) are pending; mode: {_tracker().mail.mode}")

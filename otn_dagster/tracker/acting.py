@@ -1,0 +1,158 @@
+"""What a person does to a dataset: hold, release, reject, sign, reopen, withdraw, reconsider, assign, answer a question.
+
+Belongs here: an action as one transaction of the tracker and of what it stands for. Does not belong here: who may act
+(``people.Person.acts_for``), forms (``web/tracker_actions.py``), words of the command line.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from otn_dagster.database import Connection
+from otn_dagster.streams import requests
+from otn_dagster.telemetry import decisions, submissions
+from otn_dagster.tracker import flows, follow_streams, follow_submissions, items, notices
+from otn_dagster.tracker.configuration import TrackerSettings
+from otn_dagster.tracker.items import Actor, Item, NotAllowed
+
+SHORTEST_REASON = 3
+
+
+def act(
+    connection: Connection,
+    settings: TrackerSettings,
+    item_id: int,
+    action: str,
+    person: str,
+    reason: str,
+    choice: str = "",
+    expected_version: int | None = None,
+) -> Item:
+    """Do it; the item as it is then. Raises NotAllowed. Safe to repeat: what is so already stays so.
+
+    ``choice``: which hold, whom to assign, or the answer to the question (accept, reject).
+    """
+    if action not in _ACTIONS:
+        raise NotAllowed(f"there is no action {action!r}, expected one of {', '.join(_ACTIONS)}")
+    if len(reason.strip()) < SHORTEST_REASON and action != "assign":
+        raise NotAllowed("say why: the history keeps it")
+    item = items.get(connection, item_id, lock=True)
+    if expected_version is not None and expected_version != item.version:
+        raise NotAllowed(f"{item.title} changed since you looked at it: reload the page and look again")
+    return _ACTIONS[action](connection, settings, item, Actor.person(person), reason.strip(), choice)
+
+
+Action = Callable[[Connection, TrackerSettings, Item, Actor, str, str], Item]
+
+
+def _hold(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    held = items.hold(connection, item.item_id, choice, actor, reason)
+    if choice == "needs_researcher" and item.flow == flows.SUBMISSION:
+        notices.needs_researcher(connection, settings, held)
+    return held
+
+
+def _release(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    if item.flow == flows.STREAM and requests.get(connection, int(item.subject)).held:
+        requests.accept(connection, int(item.subject), actor.name, reason)
+        return follow_streams.follow(connection, int(item.subject), actor)
+    return items.release(connection, item.item_id, actor, reason)
+
+
+def _reject(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    moved = items.move(connection, item.item_id, "rejected", actor, {"reason": reason}, note=reason)
+    submission = submissions.get(connection, item.subject)
+    if submission.state in ("received", "waiting", "held"):
+        submissions.move(connection, item.subject, "refused", f"rejected by {actor.name}: {reason}")
+    for number, _, about, _ in decisions.open_questions(connection):
+        if about == item.subject:
+            decisions.decide(connection, number, "reject", actor.name, reason)
+    return moved
+
+
+def _reconsider(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    moved = items.move(connection, item.item_id, "received", actor, {"reason": reason}, note=reason)
+    if moved.hold:
+        moved = items.release(connection, item.item_id, actor, reason)
+    submissions.move(connection, item.subject, "received")
+    return moved
+
+
+def _reopen(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    moved = items.move(
+        connection,
+        item.item_id,
+        "loading",
+        actor,
+        {"reason": reason, "affected": _affected(connection, item)},
+        note=reason,
+    )
+    if moved.state == "loading":
+        items.describe(
+            connection, item.item_id, blocker=f"it was reopened; run load_{item.kind} again when it is mended"
+        )
+    return moved
+
+
+def _affected(connection: Connection, item: Item) -> Mapping[str, Any]:
+    """Extracts that were made with it."""
+    rows = connection.execute(
+        "select push_date::text, detection_extract from obis.detection_extracts_list where collectioncode = %s order by 1, 2",
+        [item.collectioncode],
+    ).fetchall()
+    return {"extracts": [f"{date} {name}" for date, name in rows] or "none was made yet"}
+
+
+def _withdraw(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    return items.move(connection, item.item_id, "withdrawn", actor, {"reason": reason}, note=reason)
+
+
+def _sign(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    items.sign(connection, item.item_id, "verified", actor, reason)
+    return follow_submissions.follow(connection, settings, item.subject)
+
+
+def _assign(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    if not notices.ADDRESS.match(choice) or len(choice) > 254:
+        raise NotAllowed(f"{choice[:60]!r} is no address")
+    return items.assign(connection, item.item_id, choice.lower(), actor)
+
+
+def _answer(
+    connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
+) -> Item:
+    if choice not in ("accept", "reject"):
+        raise NotAllowed("the answer is accept or reject")
+    mine = [number for number, _, about, _ in decisions.open_questions(connection) if about == item.subject]
+    if not mine:
+        raise NotAllowed(f"nothing is asked about {item.title} any more")
+    decisions.decide(connection, mine[0], choice, actor.name, reason)
+    return items.note(connection, item.item_id, actor, f"{choice}: {reason}", {"question": mine[0], "answer": choice})
+
+
+_ACTIONS: dict[str, Action] = {
+    "hold": _hold,
+    "release": _release,
+    "reject": _reject,
+    "reconsider": _reconsider,
+    "reopen": _reopen,
+    "withdraw": _withdraw,
+    "sign": _sign,
+    "assign": _assign,
+    "answer": _answer,
+}

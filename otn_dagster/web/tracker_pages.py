@@ -1,0 +1,408 @@
+"""The tracker's pages: the board, one item, pushes, projects, the outbox.
+
+Belongs here: which page shows what to whom. Does not belong here: questions to the database (``tracker/board.py``), files
+(``downloads.py``), what people do (``tracker_actions.py``).
+"""
+
+import datetime as dt
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from psycopg import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from otn_dagster.telemetry import decisions, push_report
+from otn_dagster.telemetry.certificate import CERTIFICATE
+from otn_dagster.telemetry.checks.registry import STAGES
+from otn_dagster.telemetry.extracts import file_stem
+from otn_dagster.telemetry.extracts_list import CHANGES_FILE, TYPES
+from otn_dagster.telemetry.snapshot import push_folder
+from otn_dagster.tracker import board, duplicates, facts, flows, items, outbox, wording
+from otn_dagster.web.pages import HEADERS, Stop, Visit, address, page
+
+PUSH_DATE = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+CODE = re.compile(r"^[A-Z][A-Z0-9]{1,15}$")
+EXTRACT_COLUMNS = [
+    "push_date",
+    "detection_extract",
+    "collectioncode",
+    "year",
+    "type",
+    "added",
+    "changed",
+    "withdrawn",
+    "notified_at",
+    "completed",
+    "mails",
+    "sent",
+    "trouble",
+]
+HISTORY_COLUMNS = [
+    "version",
+    "at",
+    "what",
+    "from_state",
+    "to_state",
+    "hold",
+    "actor",
+    "actor_kind",
+    "run_id",
+    "note",
+    "evidence",
+]
+MAIL_COLUMNS = [
+    "mail_no",
+    "event",
+    "push_date",
+    "recipient",
+    "title",
+    "state",
+    "attempts",
+    "reason",
+    "created_at",
+    "changed_at",
+]
+LONGEST_LIST = 100_000
+WORDS = {"rejected": "reject", "loading": "reopen", "withdrawn": "withdraw", "received": "reconsider"}
+
+
+@page
+async def show_board(visit: Visit) -> Response:
+    """GET the board: every dataset that the reader may see, by state, filtered."""
+    known = board.Filter.names()
+    unknown = sorted(set(visit.request.query_params) - {*known, "page", "format"})
+    if unknown:
+        raise Stop(400, f"found the parameter {unknown[0][:40]!r}, expected some of {', '.join(known)}, page, format.")
+    wanted, reader = board.Filter(**{name: visit.parameter(name) for name in known}), visit.reader
+    if visit.form:
+        rows = await visit.ask(lambda connection: board.items(connection, reader, wanted, LONGEST_LIST))
+        return visit.listing("datasets", board.COLUMNS.split(", "), rows, visit.form)
+    number = visit.parameter("page") or "1"
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", number):
+        raise Stop(400, "page: expected a number from 1.")
+    offset = (int(number) - 1) * board.PAGE
+
+    def ask(connection: Connection) -> dict[str, Any]:
+        return {
+            "rows": board.items(connection, reader, wanted, board.PAGE + 1, offset),
+            "counts": board.counts(connection, reader, wanted),
+            "choices": board.choices(connection, reader),
+        }
+
+    found = await visit.ask(ask)
+    further = len(found["rows"]) > board.PAGE
+    query = dict(visit.request.query_params)
+    return visit.page(
+        "board",
+        **{**found, "rows": found["rows"][: board.PAGE]},
+        wanted=wanted,
+        holds=flows.HOLDS,
+        states=sorted({state for states in flows.STATES.values() for state in states}),
+        link=lambda **changes: address("/tracker", query, **{"page": None, **changes}),
+        earlier=address("/tracker", query, page=int(number) - 1) if int(number) > 1 else None,
+        later=address("/tracker", query, page=int(number) + 1) if further else None,
+    )
+
+
+async def item_of(visit: Visit) -> dict[str, Any]:
+    """The item of the path; what the reader may not see is not there, whether it exists or not."""
+    text, reader = visit.request.path_params["item_id"], visit.reader
+    found = None
+    if re.fullmatch(r"[0-9]{1,18}", text):
+        found = await visit.ask(lambda connection: board.item(connection, reader, int(text)))
+    if found is None:
+        raise Stop(401 if visit.person is None else 404, "There is no such dataset, or it is not yours to see.")
+    return found
+
+
+@page
+async def show_item(visit: Visit) -> Response:
+    """GET one item: its way so far, checks, files, duplicates, runs, and what a person may do."""
+    found = await item_of(visit)
+    item_id, reader = found["item_id"], visit.reader
+
+    def ask(connection: Connection) -> dict[str, Any]:
+        similar = [
+            {**one, "visible": board.item(connection, reader, one["item_id"]) is not None}
+            for one in duplicates.of(connection, item_id)
+        ]
+        code = found["collectioncode"]
+        return {
+            "lines": items.history(connection, item_id),
+            "facts": list(facts.of(connection, item_id).values()),
+            "duplicates": similar,
+            "belongs": bool(code) and board.belongs_to(connection, visit.person, code),
+            "signed": items.signatures(connection, items.get(connection, item_id), "verified"),
+            "withdrawing": items.signatures(connection, items.get(connection, item_id), "withdrawn"),
+            "question": _question(connection, found["subject"]) if found["flow"] == flows.SUBMISSION else None,
+            "refused": _refused(connection, found["subject"]) if found["flow"] == flows.SUBMISSION else [],
+        }
+
+    more = await visit.ask(ask)
+    if visit.form:
+        lines = [vars(line) for line in more["lines"]]
+        if not visit.reader.is_staff:
+            lines = [{**line, "actor": _shown(line["actor"], line["actor_kind"])} for line in lines]
+        return visit.listing(f"history-{item_id}", HISTORY_COLUMNS, lines, visit.form)
+    acts = visit.person is not None and visit.person.acts_for(found["node"])
+    return visit.page(
+        "item",
+        item=found,
+        **more,
+        acts=acts,
+        way=_way(found["flow"], more["lines"]),
+        actions=_actions(found, visit) if acts else [],
+        holds=flows.HOLDS,
+        assets=STAGES.get(found["kind"], []) if found["flow"] == flows.SUBMISSION else [],
+        shown=(lambda name, kind: name) if visit.reader.is_staff else _shown,
+    )
+
+
+def _shown(name: str, kind: str) -> str:
+    """Who acted, as everybody may know it: addresses are for staff."""
+    return "a person" if kind == "person" else name
+
+
+def _way(flow: str, lines: list[items.Line]) -> list[dict[str, Any]]:
+    """The good states of a flow in order, with when each was reached last."""
+    good = {
+        flows.SUBMISSION: ["received", "loading", "verified", "matched", "extracted", "published"],
+        flows.STREAM: ["requested", "ready", "ingested", "checked", "published"],
+        flows.LIVE: ["external", "expected", "active"],
+    }[flow]
+    reached = {line.to_state: line for line in lines if line.what == "move"}
+    current = [line.to_state for line in lines if line.what == "move"][-1:]
+    return [{"state": state, "line": reached.get(state), "now": [state] == current} for state in good]
+
+
+def _actions(item: dict[str, Any], visit: Visit) -> list[str]:
+    following = flows.following(item["flow"], item["state"])
+    by_people = [to for to in following if (step := flows.step(item["flow"], item["state"], to)) and step.people]
+    second = (
+        item["flow"] == flows.SUBMISSION and item["state"] == "loading" and item["kind"] in visit.settings.second_look
+    )
+    return [
+        *(["release"] if item["hold"] else []),
+        *(["hold"] if item["state"] not in flows.ENDED else []),
+        *(["sign"] if second else []),
+        *[word for to, word in WORDS.items() if to in by_people],
+        "assign",
+    ]
+
+
+def _question(connection: Connection, subject: str) -> dict[str, Any] | None:
+    for number, topic, about, details in decisions.open_questions(connection):
+        if about == subject:
+            return {"number": number, "topic": topic, "details": details if isinstance(details, list) else [details]}
+    return None
+
+
+def _refused(connection: Connection, subject: str) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "select row_number, column_name, found, expected, remedy from platform.refused_rows where submission_key = %s"
+        " order by row_number limit 50",
+        [subject],
+    ).fetchall()
+
+
+@page
+async def show_pushes(visit: Visit) -> Response:
+    """GET all pushes."""
+    found = await visit.ask(board.pushes)
+    rows = [{"push_date": date, "cutoff": cutoff, "finished": finished} for date, cutoff, finished in found]
+    if visit.form:
+        return visit.listing("pushes", ["push_date", "cutoff", "finished"], rows, visit.form)
+    return visit.page("pushes", rows=rows)
+
+
+def push_date_of(visit: Visit) -> str:
+    """The push of the path."""
+    date = visit.request.path_params["push_date"]
+    try:
+        if PUSH_DATE.match(date):
+            return dt.date.fromisoformat(date).isoformat()
+    except ValueError:
+        pass
+    raise Stop(404, f"{date[:20]!r} is no push date.")
+
+
+@page
+async def show_push(visit: Visit) -> Response:
+    """GET one push: towards the cut-off, its certificate, its extracts."""
+    date, reader = push_date_of(visit), visit.reader
+
+    def ask(connection: Connection) -> tuple[board.Push, list[dict[str, Any]]]:
+        codes = board.visible_projects(connection, reader)
+        return board.push(connection, reader, date), board.extracts(connection, date, codes)
+
+    push, extracts = await visit.ask(ask)
+    rows = [{**row, "type": TYPES[row["extract_type"]]} for row in extracts]
+    if visit.form:
+        return visit.listing(f"extracts-{date}", EXTRACT_COLUMNS, rows, visit.form)
+    if not push.cutoffs and not rows and not push.by_state:
+        raise Stop(404, f"There is no push of {date}.")
+    made = push_folder(visit.service.settings, date) / CERTIFICATE
+    signed_in = visit.person is not None
+    certificate = json.loads(made.read_text(encoding="utf-8")) if signed_in and made.exists() else None
+    return visit.page(
+        "push",
+        push=push,
+        rows=rows,
+        certificate=certificate,
+        chart=_chart(push),
+        cutoff=push.cutoffs[-1][1] if push.cutoffs else None,
+    )
+
+
+def _chart(push: board.Push) -> dict[str, Any] | None:
+    """Points of the burn-down in a box of 600 by 160."""
+    if len(push.burn_down) < 1:
+        return None
+    days = [day for day, _ in push.burn_down]
+    end = max([days[-1], *(cutoff.date() for _, cutoff, _ in push.cutoffs)])
+    span, most = max(1, (end - days[0]).days), max(1, *(count for _, count in push.burn_down))
+    at = lambda day: round(20 + 560 * (day - days[0]).days / span, 1)  # noqa: E731
+    points = " ".join(f"{at(day)},{round(140 - 120 * count / most, 1)}" for day, count in push.burn_down)
+    cutoff = max((cutoff.date() for _, cutoff, _ in push.cutoffs), default=None)
+    return {
+        "points": points,
+        "most": most,
+        "first": days[0],
+        "end": end,
+        "cutoff": at(cutoff) if cutoff else None,
+        "today": at(days[-1]),
+        "left": push.burn_down[-1][1],
+    }
+
+
+async def project_of(visit: Visit) -> str:
+    """The collection of the path, if its page is the reader's to see."""
+    code, reader = visit.request.path_params["code"], visit.reader
+    if not CODE.match(code) or not await visit.ask(lambda c: board.sees_project(c, reader, code)):
+        raise Stop(401 if visit.person is None else 404, "There is no such project, or it is not yours to see.")
+    return code
+
+
+@page
+async def show_projects(visit: Visit) -> Response:
+    """GET the projects that the reader may see."""
+    reader = visit.reader
+
+    def ask(connection: Connection) -> list[dict[str, Any]]:
+        codes = board.visible_projects(connection, reader)
+        rows = connection.execute(
+            "select collectioncode, node, resource_full_name, status from obis.otn_resources"
+            " where %s::text[] is null or collectioncode = any(%s) order by 1",
+            [codes, codes],
+        ).fetchall()
+        return [dict(zip(("collectioncode", "node", "resource_full_name", "status"), row, strict=True)) for row in rows]
+
+    rows = await visit.ask(ask)
+    if visit.form:
+        return visit.listing("projects", ["collectioncode", "node", "resource_full_name", "status"], rows, visit.form)
+    return visit.page("projects", rows=rows)
+
+
+@page
+async def show_project(visit: Visit) -> Response:
+    """GET one project: what is new since the last push, its datasets, extracts and people."""
+    code, reader = await project_of(visit), visit.reader
+
+    def ask(connection: Connection) -> dict[str, Any]:
+        belongs = board.belongs_to(connection, visit.person, code)
+        return {
+            "project": board.project(connection, code),
+            "belongs": belongs,
+            "contacts": board.contacts(connection, code) if belongs else [],
+            "datasets": board.items(connection, reader, board.Filter(collection=code), 500),
+            "extracts": board.extracts(connection, None, [code]),
+        }
+
+    found = await visit.ask(ask)
+    rows = [{**row, "type": TYPES[row["extract_type"]]} for row in found["extracts"]]
+    if visit.form:
+        return visit.listing(f"extracts-{code}", EXTRACT_COLUMNS, rows, visit.form)
+    last = max((row["push_date"] for row in rows), default=None)
+    folder = push_folder(visit.service.settings, str(last)) if last else None
+    changes = await visit.ask(lambda _: _changes(folder, code)) if folder else []
+    pictures = [kind for kind in ("abacus", "map") if folder and (folder / "reports" / f"{code}-{kind}.png").exists()]
+    files = _files(found["belongs"], visit, rows)
+    found["extracts"] = rows
+    return visit.page("project", code=code, **found, last=last, changes=changes, pictures=pictures, files=files)
+
+
+def _files(belongs: bool, visit: Visit, rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Names of the files of each extract, for those who may have them."""
+    if not belongs:
+        return {}
+    found = {}
+    for row in rows:
+        folder = push_folder(visit.service.settings, str(row["push_date"])) / "extracts" / row["collectioncode"]
+        stem = file_stem(row["collectioncode"], row["extract_type"], row["year"])
+        found[f"{row['push_date']} {row['detection_extract']}"] = [
+            name for name in (f"{stem}.zip", f"{stem}.parquet") if (folder / name).exists()
+        ]
+    return found
+
+
+def _changes(folder: Path, code: str) -> list[dict[str, Any]]:
+    if not (folder / CHANGES_FILE).exists():
+        return []
+    changes = pl.read_parquet(folder / CHANGES_FILE).filter(pl.col("collectioncode") == code)
+    return push_report.why(changes).to_dicts()
+
+
+@page
+async def show_outbox(visit: Visit) -> Response:
+    """GET the outbox, for analysts: who is told what, and what is doubtful."""
+    if visit.must_sign_in().role != "analyst":
+        raise Stop(403, "The outbox names people of all projects: it is for analysts.")
+    state = visit.parameter("state")
+    mails = await visit.ask(lambda connection: outbox.newest(connection, state, 1000))
+    if visit.form:
+        return visit.listing("outbox", MAIL_COLUMNS, [vars(mail) for mail in mails], visit.form)
+    return visit.page("outbox", mails=mails, mode=visit.settings.mail.mode, state=state)
+
+
+@page
+async def show_mail(visit: Visit) -> Response:
+    """GET one mail, for analysts."""
+    if visit.must_sign_in().role != "analyst":
+        raise Stop(403, "The outbox names people of all projects: it is for analysts.")
+    number = visit.request.path_params["mail_no"]
+    if not re.fullmatch(r"[0-9]{1,18}", number):
+        raise Stop(404, "There is no such mail.")
+
+    def ask(connection: Connection) -> tuple[outbox.Mail, list[tuple[dt.datetime, str, str]]]:
+        try:
+            return outbox.get(connection, int(number)), outbox.history(connection, int(number))
+        except KeyError:
+            raise Stop(404, "There is no such mail.") from None
+
+    mail, lines = await visit.ask(ask)
+    decisions_now = [word for word, states in outbox.DECIDED_FROM.items() if mail.state in states]
+    return visit.page("mail", mail=mail, lines=lines, decisions=decisions_now)
+
+
+async def style(_: Request) -> Response:
+    """GET the style sheet."""
+    text = (wording.OWN / "pages" / "style.css").read_text(encoding="utf-8")
+    return Response(text, 200, {**HEADERS, "Cache-Control": "max-age=300"}, "text/css; charset=utf-8")
+
+
+routes = [
+    Route("/tracker", show_board, methods=["GET"]),
+    Route("/tracker/style.css", style, methods=["GET"]),
+    Route("/tracker/items/{item_id}", show_item, methods=["GET"]),
+    Route("/tracker/pushes", show_pushes, methods=["GET"]),
+    Route("/tracker/pushes/{push_date}", show_push, methods=["GET"]),
+    Route("/tracker/projects", show_projects, methods=["GET"]),
+    Route("/tracker/projects/{code}", show_project, methods=["GET"]),
+    Route("/tracker/outbox", show_outbox, methods=["GET"]),
+    Route("/tracker/outbox/{mail_no}", show_mail, methods=["GET"]),
+]
