@@ -1,0 +1,201 @@
+"""The whole life of a real submission, from a folder to its people, by the sensors alone, watched in a real browser.
+
+Pictures of each stage are kept in ``test-results/tracker/``.
+"""
+
+import json
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otn_dagster.config import PROJECT_ROOT
+from otn_dagster.servers import Dagster, WebService
+from otn_dagster.tracker import board, flows, items, people
+from tests.end_to_end.test_browser import CHROMIUM, ask, wait_for
+from tests.mailserver import MailServer
+from tests.node import PAST_PUSH, Node
+from tests.tracker.conftest import PASSWORD, configure
+from tests.tracker.conftest import configured as configured
+
+pytestmark = pytest.mark.end_to_end
+PICTURES = PROJECT_ROOT / "test-results" / "tracker"
+MATCHED = 3050  # detections of blue sharks in the published extract
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def platform(
+    node: Node, configured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Node, Dagster, WebService, MailServer]]:
+    """Webserver, daemon, web service and mail server, with a clock that stands before a cut-off."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\nnux: {enabled: false}\n"
+        "run_coordinator: {module: dagster._core.run_coordinator, class: QueuedRunCoordinator, config: {dequeue_interval_seconds: 1}}\n"
+        "run_monitoring: {enabled: true, poll_interval_seconds: 2, start_timeout_seconds: 180}\n"
+    )
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    node.clock("2026-10-01T00:00:00")
+    web_port, dagster_port = free_port(), free_port()
+    with MailServer() as mail:
+        configure(
+            configured,
+            web_url=f"http://127.0.0.1:{web_port}",
+            dagster_url=f"http://127.0.0.1:{dagster_port}",
+            mail={"mode": "live", "smtp_port": mail.port},
+        )
+        with (
+            WebService(web_port, tmp_path / "web.log") as web,
+            Dagster(dagster_port, tmp_path / "dagster.log") as dagster,
+        ):
+            web.wait_until_ready()
+            dagster.wait_until_ready()
+            yield node, dagster, web, mail
+
+
+def invite(node: Node, email: str, role: str) -> str:
+    with node.connect() as connection:
+        return people.invite(connection, email, email.split("@")[0], role, [], "test")
+
+
+def states(node: Node) -> dict[str, str]:
+    with node.connect() as connection:
+        return {row["title"]: row["state"] for row in board.items(connection, board.ALL, board.Filter(), None)}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_the_whole_life_of_a_real_submission(
+    platform: tuple[Node, Dagster, WebService, MailServer], real: Path
+) -> None:
+    from playwright.sync_api import Page, sync_playwright
+
+    node, dagster, web, mail = platform
+    shutil.rmtree(PICTURES, ignore_errors=True)
+    PICTURES.mkdir(parents=True)
+    node.drop_tree(real / "hfx-nsbs-2022" / "incoming")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+
+        def keep(name: str, where: Page = page) -> None:
+            where.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+        page.goto(f"{web.url}/tracker/invitation")
+        page.get_by_label("Code of the invitation").fill(invite(node, "ada@example.org", "analyst"))
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_label("Again").fill(PASSWORD)
+        page.get_by_role("button", name="Choose").click()
+        page.get_by_label("Address").fill("ada@example.org")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.locator("main").get_by_role("button", name="Sign in").click()
+        page.get_by_role("heading", name="Datasets").wait_for()
+
+        wait_for(
+            lambda: states(node) and set(states(node).values()) == {"verified"}, 420, "loading, as the tracker sees it"
+        )
+        assert len(states(node)) == 5
+        page.goto(f"{web.url}/tracker")
+        page.get_by_text("HFX_VUE_export_2022.csv").wait_for()
+        keep("1-board-verified")
+
+        node.clock("2026-10-17T00:00:00")
+        assert launch_as_the_schedule_does(dagster)
+        wait_for(lambda: set(states(node).values()) == {"published"}, 600, "the push, to the last mail")
+
+        page.goto(f"{web.url}/tracker")
+        keep("2-board-published")
+        page.get_by_role("link", name="HFX_VUE_export_2022.csv").click()
+        page.get_by_role("heading", name="History").wait_for()
+        for summary in page.locator("summary").all():
+            summary.click()
+        keep("3-item")
+        text = page.locator("main").inner_text()
+        for word in (*flows.STATES["submission"][:6], "load_detections", "push_3_match", "snapshot"):
+            assert word in text, word
+        page.goto(f"{web.url}/tracker/pushes/{PAST_PUSH}")
+        page.get_by_text("laws kept").wait_for()
+        keep("4-push")
+        page.goto(f"{web.url}/tracker/outbox")
+        keep("5-outbox")
+
+        assert_every_step_has_its_evidence(node)
+        assert_people_were_told(node, mail)
+
+        # A researcher follows the link of the mail, signs in, and takes the extract home.
+        body = mail.inbox.to("niels.shark@example.org")[0].get_payload()[0].get_payload(decode=True).decode()  # type: ignore[union-attr]
+        link = re.findall(r"https?://\S+nsbs_matched\S+\.zip", body)[0]
+        other = browser.new_context(accept_downloads=True)
+        phone = other.new_page()
+        phone.set_viewport_size({"width": 390, "height": 844})
+        token = invite(node, "niels.shark@example.org", "reader")
+        phone.goto(f"{web.url}/tracker/invitation")
+        phone.get_by_label("Code of the invitation").fill(token)
+        phone.get_by_label("Password", exact=True).fill(PASSWORD)
+        phone.get_by_label("Again").fill(PASSWORD)
+        phone.get_by_role("button", name="Choose").click()
+        phone.goto(link)  # not signed in yet: the sign-in page leads back
+        phone.get_by_label("Address").fill("niels.shark@example.org")
+        phone.get_by_label("Password").fill(PASSWORD)
+        with phone.expect_download() as download:
+            phone.locator("main").get_by_role("button", name="Sign in").click()
+        assert download.value.suggested_filename == "nsbs_matched_detections_2022.zip"
+        assert Path(download.value.path()).stat().st_size > 10_000
+        phone.goto(f"{web.url}/tracker/projects/NSBS")
+        phone.get_by_role("heading", name="NSBS").wait_for()
+        keep("6-project-on-a-phone", phone)
+        phone.goto(f"{web.url}/tracker")
+        keep("7-board-on-a-phone", phone)
+        assert phone.get_by_text("HFX_VUE_export_2022.csv").count() == 0  # another project's
+        browser.close()
+
+
+def launch_as_the_schedule_does(dagster: Dagster) -> bool:
+    """Cron ticks come on their own day only: the run that ``push_at_cutoff`` asks for is launched in its place."""
+    tags: list[dict[str, Any]] = [
+        {"key": "dagster/partition", "value": PAST_PUSH},
+        {"key": "otn/push", "value": "automatic"},
+        {"key": "otn/push_date", "value": PAST_PUSH},
+    ]
+    selector = 'repositoryName: "__repository__", repositoryLocationName: "otn_dagster", jobName: "push_1_freeze"'
+    text = ", ".join(f'{{key: "{tag["key"]}", value: "{tag["value"]}"}}' for tag in tags)
+    query = f"mutation {{launchRun(executionParams: {{selector: {{{selector}}}, executionMetadata: {{tags: [{text}]}}}}) {{__typename}}}}"
+    return ask(dagster.url, query)["launchRun"]["__typename"] == "LaunchRunSuccess"
+
+
+def assert_every_step_has_its_evidence(node: Node) -> None:
+    with node.connect() as connection:
+        for row in board.items(connection, board.ALL, board.Filter(), None):
+            lines = [line for line in items.history(connection, row["item_id"]) if line.what == "move"]
+            assert [line.to_state for line in lines] == flows.STATES["submission"][:6], row["title"]
+            for line in lines:
+                step = flows.step(row["flow"], line.from_state, str(line.to_state))
+                assert (
+                    step
+                    and line.actor
+                    and all(line.evidence.get(name) not in (None, "", {}, []) for name in step.needs)
+                )
+            if row["kind"] == "detections":
+                matched = next(line for line in lines if line.to_state == "matched").evidence["detections"]
+                assert matched["matched"] == MATCHED, json.dumps(matched)
+
+
+def assert_people_were_told(node: Node, mail: MailServer) -> None:
+    told = sorted(str(message["To"]) for message in mail.inbox.messages)
+    assert len(told) == len(set(told)) == 4, told  # a principal investigator and a point of contact of each project
+    assert len(set(mail.inbox.ids())) == 4
+    open_extracts = node.value(
+        "select count(*) from obis.detection_extracts_list where not completed or notified_at is null"
+    )
+    assert open_extracts == 0
