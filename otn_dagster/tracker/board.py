@@ -93,6 +93,8 @@ def _where(reader: Reader, wanted: Filter) -> tuple[sql.Composable, dict[str, An
         "push": "i.push_date::text",
         "owner": "i.owner",
     }
+    if not reader.is_staff:  # a filter must not tell what a list hides
+        del columns["owner"]
     for name, column in columns.items():
         if value := getattr(wanted, name):
             parts.append(sql.SQL("{} = {}").format(sql.SQL(column), sql.Placeholder(f"f_{name}")))
@@ -117,7 +119,30 @@ def items(
     ).format(columns=sql.SQL(COLUMNS), where=where)
     parameters |= {"ended": list(flows.ENDED), "limit": limit, "offset": offset}
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, parameters).fetchall()
+        rows = cursor.execute(query, parameters).fetchall()
+    return _without_addresses(connection, reader, rows)
+
+
+def _without_addresses(connection: Connection, reader: Reader, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Who owns and who holds is for the project's people and its node; where a project is open, others see the rest."""
+    person = reader.person
+    if person and person.role == "analyst":
+        return rows
+    mine = set(projects_of(connection, person))
+    for row in rows:
+        if not (person and (person.acts_for(row["node"]) or row["collectioncode"] in mine)):
+            row["owner"] = row["hold_by"] = None
+    return rows
+
+
+def projects_of(connection: Connection, person: Person | None) -> list[str]:
+    """Codes of the projects whose people somebody belongs to."""
+    rows = connection.execute(
+        "select distinct cp.collectioncode from obis.contacts_projects cp join obis.contacts c using (contact_pk)"
+        " where lower(c.email) = %s",
+        [person.email if person else None],
+    ).fetchall()
+    return [code for (code,) in rows]
 
 
 def counts(connection: Connection, reader: Reader, wanted: Filter) -> list[dict[str, Any]]:
@@ -144,13 +169,15 @@ def choices(connection: Connection, reader: Reader) -> dict[str, list[str]]:
         "push": "push_date::text",
         "owner": "owner",
     }
+    if not reader.is_staff:
+        del columns["owner"]
     query = sql.SQL(" union all ").join(
         sql.SQL("select {}, {} from platform.tracker_items i where {} group by 2").format(
             sql.Literal(name), sql.SQL(column), where
         )
         for name, column in columns.items()
     )
-    found: dict[str, list[str]] = {name: [] for name in columns}
+    found: dict[str, list[str]] = {name: [] for name in [*columns, "owner"]}
     for name, value in connection.execute(query, parameters).fetchall():
         if value:
             found[name].append(value)
@@ -162,7 +189,8 @@ def item(connection: Connection, reader: Reader, item_id: int) -> dict[str, Any]
     where, parameters = visible(reader)
     query = sql.SQL("select i.* from platform.tracker_items i where item_id = %(item)s and {}").format(where)
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, {**parameters, "item": item_id}).fetchone()
+        found = cursor.execute(query, {**parameters, "item": item_id}).fetchone()
+    return _without_addresses(connection, reader, [found])[0] if found else None
 
 
 def sees_project(connection: Connection, reader: Reader, collectioncode: str) -> bool:

@@ -7,6 +7,7 @@ Belongs here: which page shows what to whom. Does not belong here: questions to 
 import datetime as dt
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,28 +128,27 @@ async def show_item(visit: Visit) -> Response:
     item_id, reader = found["item_id"], visit.reader
 
     def ask(connection: Connection) -> dict[str, Any]:
+        code = found["collectioncode"]
+        inside = visit.reader.is_staff or (bool(code) and board.belongs_to(connection, visit.person, code))
         similar = [
             {**one, "visible": board.item(connection, reader, one["item_id"]) is not None}
             for one in duplicates.of(connection, item_id)
         ]
-        code = found["collectioncode"]
+        now = items.get(connection, item_id)
+        is_file = found["flow"] == flows.SUBMISSION
         return {
-            "lines": items.history(connection, item_id),
+            "lines": [line if inside else _for_everybody(line) for line in items.history(connection, item_id)],
             "facts": list(facts.of(connection, item_id).values()),
             "duplicates": similar,
-            "belongs": bool(code) and board.belongs_to(connection, visit.person, code),
-            "signed": items.signatures(connection, items.get(connection, item_id), "verified"),
-            "withdrawing": items.signatures(connection, items.get(connection, item_id), "withdrawn"),
-            "question": _question(connection, found["subject"]) if found["flow"] == flows.SUBMISSION else None,
-            "refused": _refused(connection, found["subject"]) if found["flow"] == flows.SUBMISSION else [],
+            "inside": inside,
+            "withdrawing": items.signatures(connection, now, "withdrawn"),
+            "question": _question(connection, found["subject"]) if is_file and inside else None,
+            "refused": _refused(connection, found["subject"]) if is_file and inside else [],
         }
 
     more = await visit.ask(ask)
     if visit.form:
-        lines = [vars(line) for line in more["lines"]]
-        if not visit.reader.is_staff:
-            lines = [{**line, "actor": _shown(line["actor"], line["actor_kind"])} for line in lines]
-        return visit.listing(f"history-{item_id}", HISTORY_COLUMNS, lines, visit.form)
+        return visit.listing(f"history-{item_id}", HISTORY_COLUMNS, [vars(line) for line in more["lines"]], visit.form)
     acts = visit.person is not None and visit.person.acts_for(found["node"])
     return visit.page(
         "item",
@@ -159,13 +159,16 @@ async def show_item(visit: Visit) -> Response:
         actions=_actions(found, visit) if acts else [],
         holds=flows.HOLDS,
         assets=STAGES.get(found["kind"], []) if found["flow"] == flows.SUBMISSION else [],
-        shown=(lambda name, kind: name) if visit.reader.is_staff else _shown,
     )
 
 
-def _shown(name: str, kind: str) -> str:
-    """Who acted, as everybody may know it: addresses are for staff."""
-    return "a person" if kind == "person" else name
+PERSONAL = {"owner", "before", "signed by", "asked_by"}
+
+
+def _for_everybody(line: items.Line) -> items.Line:
+    """A line of the history without names of people, for who is neither of the project nor of its node."""
+    actor = "a person" if line.actor_kind == "person" else line.actor
+    return replace(line, actor=actor, evidence={name: v for name, v in line.evidence.items() if name not in PERSONAL})
 
 
 def _way(flow: str, lines: list[items.Line]) -> list[dict[str, Any]]:
@@ -247,10 +250,20 @@ async def show_push(visit: Visit) -> Response:
     if not push.cutoffs and not rows and not push.by_state:
         raise Stop(404, f"There is no push of {date}.")
     made = push_folder(visit.service.settings, date) / CERTIFICATE
-    signed_in = visit.person is not None
-    certificate = json.loads(made.read_text(encoding="utf-8")) if signed_in and made.exists() else None
+    concerned = reader.is_staff or (visit.person is not None and bool(rows))
+    certificate = json.loads(made.read_text(encoding="utf-8")) if concerned and made.exists() else None
+    files = await visit.ask(
+        lambda connection: {
+            name: found
+            for code in {row["collectioncode"] for row in rows}
+            if board.belongs_to(connection, visit.person, code)
+            for name, found in _files(True, visit, [row for row in rows if row["collectioncode"] == code]).items()
+        }
+    )
     return visit.page(
         "push",
+        files=files,
+        network=reader.is_staff,
         push=push,
         rows=rows,
         certificate=certificate,
