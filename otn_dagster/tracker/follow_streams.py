@@ -37,7 +37,7 @@ def follow(connection: Connection, request_no: int, actor: Actor = HARVESTER) ->
     item = items.get(connection, item.item_id, lock=True)
     for state, what in _steps(connection, request_no, item):
         if item.hold and not item.hold_by_person:
-            item = items.release(connection, item.item_id, actor, "it went on")
+            item = items.release(connection, item.item_id, *_accepted(connection, request_no, actor))
         try:
             item = items.move(connection, item.item_id, state, actor, _evidence(connection, request, state, what))
         except NotAllowed as refused:

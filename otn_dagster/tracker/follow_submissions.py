@@ -15,7 +15,7 @@ from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.checks import registry
 from otn_dagster.telemetry.checks.registry import CheckResult
 from otn_dagster.telemetry.submissions import Submission
-from otn_dagster.tracker import facts, flows, items
+from otn_dagster.tracker import facts, flows, items, notices
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.facts import Fact
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
@@ -91,11 +91,11 @@ def follow(connection: Connection, settings: TrackerSettings, submission_key: st
         return item
     if submission.state == "waiting":
         frozen = items.frozen_for(connection, submission.node)
-        return _held(connection, item, "push_freeze" if frozen else "waiting_metadata", submission, actor)
+        return _held(connection, settings, item, "push_freeze" if frozen else "waiting_metadata", submission, actor)
     if submission.state != "received" and item.state == "received" and not item.hold:
         item = _move(connection, item, "loading", actor, {"run": actor.run_id or "before the tracker"})
     if submission.state in ("held", "refused"):
-        return _held(connection, item, "needs_researcher", submission, actor)
+        return _held(connection, settings, item, "needs_researcher", submission, actor)
     if submission.state == "loaded" and item.hold and not item.hold_by_person and item.hold != "quarantined":
         item = items.release(connection, item.item_id, actor, "it is loaded")
     if submission.state == "loaded":
@@ -105,9 +105,14 @@ def follow(connection: Connection, settings: TrackerSettings, submission_key: st
     return item
 
 
-def _held(connection: Connection, item: Item, what: str, submission: Submission, actor: Actor) -> Item:
+def _held(
+    connection: Connection, settings: TrackerSettings, item: Item, what: str, submission: Submission, actor: Actor
+) -> Item:
+    """On hold, for the reason that loading gives; where the researcher is needed, the project's people are told."""
     why = submission.reason or flows.HOLDS[what]
-    item = items.hold(connection, item.item_id, what, actor, why)
+    before, item = item, items.hold(connection, item.item_id, what, actor, why)
+    if what == "needs_researcher" and item.version > before.version:
+        notices.needs_researcher(connection, settings, item)
     items.describe(connection, item.item_id, blocker=item.hold_why)
     return item
 

@@ -10,7 +10,7 @@ from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.live.configuration import load_live
-from otn_dagster.tracker import follow_live, follow_streams, follow_submissions, notices
+from otn_dagster.tracker import follow_live, follow_streams, follow_submissions
 from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.items import Item
 
@@ -33,9 +33,7 @@ def catch_up(settings: Settings) -> tuple[int, list[str]]:
     for name, step in steps:
         try:
             with database.connect(settings) as connection:
-                item = step(connection)
-                if item.hold == "needs_researcher" and item.flow == "submission":
-                    notices.needs_researcher(connection, tracker, item)
+                step(connection)
             moved += 1
         except Exception as error:
             logger.exception("the tracker could not follow %s", name)

@@ -1,32 +1,51 @@
-"""Loading and a push move submissions by themselves, each step with its evidence; drift is reported and moves nothing."""
+"""Loading, pushes, streams and live datasets move their items by themselves; a person where judgement is; drift is only told."""
 
-from typing import Any
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from otn_dagster import headless
-from otn_dagster.tracker import board, flows, items
-from tests.node import PAST_PUSH, Node
-from tests.telemetry.test_loading import fill
+from otn_dagster.config import BadConfiguration
+from otn_dagster.definitions import build_defs
+from otn_dagster.live.configuration import load_live
+from otn_dagster.streams import requests
+from otn_dagster.tracker import acting, board, completion, drift, flows, follow_live, follow_streams, following, items
+from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
+from otn_dagster.tracker.items import Actor, Item, NotAllowed
+from tests.livenode import LiveNode, record
+from tests.node import NEXT_PUSH, PAST_PUSH, Node
+from tests.telemetry.test_loading import fill, tag_sheet
+from tests.tracker.conftest import configure
 
 
 @pytest.fixture
-def pushed(node: Node, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Node:
-    """A small node, loaded before a cut-off and pushed after it."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     (tmp_path / "dagster").mkdir()
-    node.clock("2026-10-01T00:00:00")
-    fill(node)
-    assert headless.load(node.settings, settle_seconds=0.1).good
-    node.clock("2026-10-17T00:00:00")
-    outcome = headless.push(node.settings, PAST_PUSH)
-    assert outcome.good, outcome.error
-    return node
+    return tmp_path
 
 
-def steps(node: Node, item_id: int) -> list[tuple[str | None, str | None]]:
+def load(node: Node) -> None:
+    headless.load(node.settings, settle_seconds=0.1)
+
+
+def item_of(node: Node, title: str) -> Item:
     with node.connect() as connection:
-        return [(line.from_state, line.to_state) for line in items.history(connection, item_id) if line.what == "move"]
+        (number,) = [
+            r["item_id"] for r in board.items(connection, board.ALL, board.Filter(), None) if r["title"] == title
+        ]
+        return items.get(connection, number)
+
+
+def way(node: Node, item: Item) -> list[str | None]:
+    with node.connect() as connection:
+        return [line.to_state for line in items.history(connection, item.item_id) if line.what == "move"]
+
+
+def act(node: Node, title: str, action: str, choice: str = "", person: str = "ada@example.org") -> Item:
+    with node.connect() as connection:
+        return acting.act(connection, load_tracker(), item_of(node, title).item_id, action, person, "because", choice)
 
 
 def test_a_submission_goes_from_received_to_published_with_evidence_at_each_step(pushed: Node):
@@ -36,26 +55,260 @@ def test_a_submission_goes_from_received_to_published_with_evidence_at_each_step
     for row in rows:
         with pushed.connect() as connection:
             lines = [line for line in items.history(connection, row["item_id"]) if line.what == "move"]
-        assert [line.to_state for line in lines] == [
-            "received",
-            "loading",
-            "verified",
-            "matched",
-            "extracted",
-            "published",
-        ]
-        for line in lines:
-            assert line.to_state
-            rule = flows.step(flows.SUBMISSION, line.from_state, line.to_state)
-            assert rule and all(line.evidence.get(name) not in (None, "", {}, []) for name in rule.needs), line
+        assert [line.to_state for line in lines] == flows.STATES["submission"][:6]
         loading, verified, matched = lines[1], lines[2], lines[3]
         assert loading.actor.startswith("load_") and loading.run_id
-        assert verified.evidence["rows"]["raw"] == sum(
-            verified.evidence["rows"][name] for name in ("loaded", "duplicate", "refused", "waiting")
-        )
-        assert not verified.evidence["checks"]["failed"] or row["kind"]
+        counted = verified.evidence["rows"]
+        assert counted["raw"] == sum(counted[name] for name in ("loaded", "duplicate", "refused", "waiting"))
         assert matched.actor == "push_3_match" and matched.evidence["push"] == PAST_PUSH
     detections = next(row for row in rows if row["kind"] == "detections")
     with pushed.connect() as connection:
         line = next(line for line in items.history(connection, detections["item_id"]) if line.to_state == "matched")
+        assert drift.look(connection, pushed.settings) == []
     assert sum(line.evidence["detections"].values()) == pushed.value("select count(*) from platform.detections")
+
+
+def test_a_sheet_without_its_project_waits_for_metadata_and_goes_on_when_it_comes(node: Node, home: Path):
+    node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
+    load(node)
+    item = item_of(node, "tags.csv")
+    assert (item.state, item.hold) == ("loading", "waiting_metadata") and "project" in (item.hold_why or "")
+    node.drop_form("HFX")
+    load(node)
+    item = item_of(node, "tags.csv")
+    assert (item.state, item.hold) == ("verified", None)
+    assert item.owner and "@" in item.owner  # known since the form came
+
+
+def test_what_comes_during_a_push_waits_for_its_end(node: Node, home: Path):
+    node.clock("2026-10-01T00:00:00")
+    fill(node)
+    load(node)
+    node.clock("2026-10-17T00:00:00")
+    node.drop("OTN/HFX/tags", "late.csv", tag_sheet({"ANIMAL_ID": "L", "TAG_ID_CODE": "7", "TAG_SERIAL_NUMBER": "9"}))
+    load(node)
+    late = item_of(node, "late.csv")
+    assert (late.state, late.hold) == ("received", "push_freeze")
+    assert headless.push(node.settings, PAST_PUSH).good
+    assert item_of(node, "tags.csv").state == "published"
+    load(node)
+    late = item_of(node, "late.csv")
+    assert (late.state, late.hold, str(late.push_date)) == ("verified", None, NEXT_PUSH)
+
+
+def test_a_refused_file_needs_its_researcher_who_is_told_once(node: Node, home: Path):
+    node.drop_form("HFX")
+    node.drop("OTN/HFX/tags", "tags.csv", b"this is no sheet\n")
+    load(node)
+    for _ in range(2):
+        following.catch_up(node.settings)
+    item = item_of(node, "tags.csv")
+    assert (item.state, item.hold) == ("loading", "needs_researcher") and "header" in (item.hold_why or "")
+    told = node.rows("select recipient, state, body_text from platform.outbox where event = 'needs_researcher'")
+    assert told and len(told) == len({recipient for recipient, *_ in told}) and "header" in told[0][2]
+    node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
+    load(node)
+    following.catch_up(node.settings)
+    with node.connect() as connection:
+        both = {r["item_id"]: r["state"] for r in board.items(connection, board.ALL, board.Filter(kind="tags"), None)}
+    assert sorted(both.values()) == ["superseded", "verified"]
+
+
+def test_a_person_s_hold_stops_loading_and_a_release_lets_it_go_on(node: Node, home: Path):
+    node.drop_form("HFX")
+    load(node)
+    node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
+    headless._look_until_still(node.settings, headless.LoadOutcome(), 0.1)
+    act(node, "tags.csv", "hold", "waiting_data_files")
+    load(node)
+    assert (item_of(node, "tags.csv").state, node.value("select count(*) from obis.otn_animals")) == ("received", 0)
+    with headless.dagster_instance() as instance:  # not even who materializes it by hand gets past it
+        job = build_defs().get_repository_def().get_job("load_tags")
+        instance.add_dynamic_partitions("tags_submissions", [item_of(node, "tags.csv").subject])
+        result = job.execute_in_process(
+            instance=instance, partition_key=item_of(node, "tags.csv").subject, raise_on_error=False
+        )
+    assert not result.success and item_of(node, "tags.csv").state == "received"
+    act(node, "tags.csv", "release")
+    load(node)
+    assert item_of(node, "tags.csv").state == "verified"
+
+
+def test_a_rejected_file_is_not_loaded_until_it_is_reconsidered(node: Node, home: Path):
+    node.drop_form("HFX")
+    load(node)
+    node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
+    headless._look_until_still(node.settings, headless.LoadOutcome(), 0.1)
+    act(node, "tags.csv", "reject")
+    load(node)
+    assert item_of(node, "tags.csv").state == "rejected"
+    act(node, "tags.csv", "reconsider")
+    load(node)
+    assert item_of(node, "tags.csv").state == "verified"
+
+
+def test_a_second_person_looks_where_the_node_wants_it(node: Node, home: Path, configured: Path):
+    configure(configured, second_look=["tags"])
+    fill(node)
+    load(node)
+    item = item_of(node, "tags.csv")
+    assert item.state == "loading" and "second person" in (item.blocker or "")
+    with pytest.raises(NotAllowed, match="owns"):
+        act(node, "tags.csv", "sign", person=item.owner or "")
+    assert act(node, "tags.csv", "sign").state == "verified"
+    assert item_of(node, "dep.csv").state == "verified"
+
+
+def test_reopening_names_what_is_affected_and_asks_for_new_checks(pushed: Node):
+    with pytest.raises(NotAllowed, match="published, which becomes"):
+        act(pushed, "tags.csv", "reopen")
+    with pushed.connect() as connection:
+        found = board.items(connection, board.ALL, board.Filter(kind="tags"), None)[0]
+    assert found["state"] == "published"
+
+
+def test_a_reopened_file_is_verified_again_by_new_checks_only(node: Node, home: Path):
+    fill(node)
+    load(node)
+    act(node, "tags.csv", "reopen")
+    following.catch_up(node.settings)
+    item = item_of(node, "tags.csv")
+    assert item.state == "loading" and "not seen since loading began" in (item.blocker or "")
+    with headless.dagster_instance() as instance:
+        job = build_defs().get_repository_def().get_job("load_tags")
+        assert job.execute_in_process(instance=instance, partition_key=item.subject, raise_on_error=False).success
+    assert item_of(node, "tags.csv").state == "verified"
+    assert way(node, item) == ["received", "loading", "verified", "loading", "verified"]
+
+
+def test_a_rehearsal_moves_nothing_and_tells_nobody(node: Node, home: Path):
+    fill(node)
+    load(node)
+    assert headless.push(node.settings, NEXT_PUSH).good
+    with node.connect() as connection:
+        assert {r["state"] for r in board.items(connection, board.ALL, board.Filter(), None)} == {"verified"}
+        assert completion.due(connection) == []
+    assert node.value("select count(*) from platform.outbox") == 0
+
+
+def test_drift_is_told_and_moves_nothing(pushed: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    item = item_of(pushed, "tags.csv")
+    pushed.rows("select 1")
+    with pushed.connect() as connection:
+        connection.execute(
+            "update platform.submissions set state = 'refused', stored_path = 'gone' where submission_key = %s",
+            [item.subject],
+        )
+        connection.execute(
+            "update platform.tracker_facts set ok = false where item_id = %s and name like 'T9_%%'", [item.item_id]
+        )
+    before = way(pushed, item)
+    with pushed.connect() as connection:
+        found = {(one.title, one.observed.split(" ")[0]) for one in drift.look(connection, pushed.settings)}
+    assert {("tags.csv", "None"), ("tags.csv", "loading")} <= found
+    following.catch_up(pushed.settings)
+    assert way(pushed, item) == before and item_of(pushed, "tags.csv").state == "published"
+
+
+def test_the_board_in_dagster(pushed: Node):
+    with dg.DagsterInstance.local_temp() as instance:
+        job = build_defs().get_repository_def().get_job("show_board")
+        result = job.execute_in_process(instance=instance)
+        (shown,) = result.asset_materializations_for_node("dataset_status")
+        (check,) = result.get_asset_check_evaluations()
+    assert "published" in str(shown.metadata["board"].value) and shown.metadata["dagster/row_count"].value == 4
+    assert check.passed and Path(str(shown.metadata["workbook"].value)).exists()
+
+
+def test_what_was_loaded_before_there_was_a_tracker_is_followed(node: Node):
+    """A node that is upgraded: loaded files have no item yet, and no check of theirs was seen."""
+    fill(node)
+    node.load()
+    moved, problems = following.catch_up(node.settings)
+    assert moved == 4 and not problems
+    item = item_of(node, "tags.csv")
+    assert item.state == "loading" and "run load_tags again" in (item.blocker or "")
+
+
+def test_a_stream_request_is_followed_through_all_its_states(node: Node):
+    actor = Actor("streams")
+
+    def follow() -> Item:
+        with node.connect() as connection:
+            return follow_streams.follow(connection, number, actor)
+
+    with node.connect() as connection:
+        number = requests.create(connection, "CE02", "append", [((0, 10), 5)], "Ada").request_no
+    assert follow().state == "requested"
+    with node.connect() as connection:
+        requests.move(connection, number, "ready")
+        requests.hold(connection, number, {"why": "schema change: renamed", "changes": []})
+    held = follow()
+    assert (held.state, held.hold) == ("ready", "needs_researcher")
+    with node.connect() as connection:
+        requests.accept(connection, number, "Bob", "new firmware")
+        requests.note_result(connection, number, "COMMIT", {"rows": 5})
+        requests.move(connection, number, "ingested")
+        requests.move(connection, number, "checked")
+        requests.move(connection, number, "published")
+    done = follow()
+    assert (done.state, done.hold) == ("published", None) and follow() == done
+    assert way(node, done) == ["requested", "ready", "ingested", "checked", "published"]
+    with node.connect() as connection:
+        lines = items.history(connection, done.item_id)
+        assert follow_streams.behind(connection) == []
+    assert [line.actor for line in lines if line.what == "release"] == ["Bob"]
+    assert next(line for line in lines if line.to_state == "ingested").evidence["commit"] == "COMMIT"
+
+
+@pytest.mark.parametrize("end", ["failed", "expired", "skipped"])
+def test_a_stream_request_may_end_otherwise(node: Node, end: str):
+    with node.connect() as connection:
+        number = requests.create(connection, "CE02", "append", [((0, 10), 5)], "Ada").request_no
+        requests.move(connection, number, end, "the source said no")
+    moved, problems = following.catch_up(node.settings)
+    assert moved and not problems
+    with node.connect() as connection:
+        item = items.find(connection, flows.STREAM, str(number))
+        assert (
+            item
+            and item.state == end
+            and items.history(connection, item.item_id)[-1].evidence["reason"] == "the source said no"
+        )
+
+
+def test_a_live_dataset_is_expected_active_silent_and_closed(live: LiveNode):
+    live.configure("ctd", silence={"warn_minutes": 5, "fail_minutes": 15}) if hasattr(live, "configure") else live.new(
+        "ctd"
+    )
+
+    def state() -> str | None:
+        with live.connect() as connection:
+            (item,) = [one for one in follow_live.follow_all(connection, load_live()) if one.subject == "ctd"]
+            return item.state
+
+    assert state() == "expected"
+    with live.serve() as api:
+        api.call("GET", "/v1/datasets/ctd/records", token=live.key("ctd"))
+        assert api.push(record()).status_code == 200
+    assert state() == "active"
+    with live.connect() as connection:
+        connection.execute(
+            "insert into platform.live_alerts (dataset, kind, subject, level, text) values ('ctd', 'silent', '', 'warn', 'nothing came')"
+        )
+    assert state() == "silent"
+    with live.connect() as connection:
+        connection.execute("update platform.live_alerts set ended_at = clock_timestamp()")
+    assert state() == "active"
+    (live.folder / "live" / "ctd.yaml").unlink()
+    with live.connect() as connection:
+        follow_live.follow_all(connection, load_live())
+        item = items.find(connection, flows.LIVE, "ctd")
+    assert item and item.state == "closed"
+
+
+def test_settings_of_the_tracker_are_checked(configured: Path):
+    configure(configured, mail={"mode": "loud"})
+    with pytest.raises(BadConfiguration, match=r"tracker.yaml: mail.mode: found 'loud'"):
+        load_tracker()
+    assert TrackerSettings().mail.mode == "simulate"
