@@ -35,7 +35,7 @@ def dataset_status(context: dg.AssetExecutionContext, database: NodeDatabase):
     with database.connect() as connection:
         counts = board.counts(connection, board.ALL, board.Filter())
         rows = board.items(connection, board.ALL, board.Filter(), limit=None)
-        disagreements = [vars(one) for one in drift.look(connection, database.settings)]
+    disagreements = [vars(one) for one in drift.look(database.settings)]
     blocked = [row for row in rows if row["blocker"] or row["hold"]][:50]
     path = database.settings.data / "tracker" / "datasets.xlsx"
     path.parent.mkdir(parents=True, exist_ok=True)

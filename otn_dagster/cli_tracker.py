@@ -7,6 +7,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +15,7 @@ from rich.table import Table
 from otn_dagster import database
 from otn_dagster.config import BadConfiguration, load_settings
 from otn_dagster.servers import server_of
-from otn_dagster.tracker import acting, board, drift, export, people, sending
+from otn_dagster.tracker import acting, board, drift, export, google_sheets, people, sending
 from otn_dagster.tracker import outbox as mails
 from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
 from otn_dagster.tracker.items import NotAllowed
@@ -82,12 +83,30 @@ def export_items(path: Annotated[Path, typer.Argument(help="A file that ends wit
     console.print(f"{len(rows)} dataset(s) in {path}")
 
 
+@app.command("google-sheet")
+def update_google_sheet(
+    spreadsheet: Annotated[str, typer.Argument(help="Its id, as in its address.")],
+    tab: Annotated[str, typer.Option(help="A tab of its own; others are not touched.")] = "datasets",
+) -> None:
+    """Bring a tab of a Google spreadsheet up to date, row by row (needs the extra `google`)."""
+    settings = load_settings()
+    columns = board.COLUMNS.split(", ")
+    with server_of(settings), database.connect(settings) as connection:
+        rows = board.items(connection, board.ALL, board.Filter(), None)
+    try:
+        with google_sheets.authorised() as client:
+            changed, added = google_sheets.update(client, spreadsheet, tab, columns, rows)
+    except (RuntimeError, OSError, httpx.HTTPError) as error:
+        raise _stop(error, 1) from None
+    console.print(f"{changed} row(s) changed, {added} added")
+
+
 @app.command("drift")
 def show_drift() -> None:
     """Compare what is declared with files, tables and extracts as they are now; moves nothing."""
     settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
-        found = drift.look(connection, settings)
+    with server_of(settings):
+        found = drift.look(settings)
     for one in found:
         console.print(f"{one.item_id} {one.title} is {one.declared}, but: {one.observed}. {one.remedy}")
     if not found:

@@ -19,7 +19,7 @@ from otn_dagster import database, partitions, pushes
 from otn_dagster.config import PROJECT_ROOT, Settings
 from otn_dagster.telemetry import snapshot, submissions
 from otn_dagster.telemetry.submissions import Submission
-from otn_dagster.tracker import receipt
+from otn_dagster.tracker import flows, following, items, receipt
 
 LONGEST_COMPARISON_SECONDS = 3600.0
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -126,6 +126,7 @@ def load(settings: Settings, progress: Progress = lambda text: None, settle_seco
                     run_config=QUIET,
                 )
                 failed[submission.submission_key] = _failed_checks(result)
+    following.catch_up(settings)
     with database.connect(settings) as connection:
         waiting = {s.submission_key: s for s in submissions.by_state(connection, ["held", "waiting", "received"])}
         outcome.files = [_outcome_of(connection, key, failed.get(key, [])) for key in sorted({**touched, **waiting})]
@@ -151,6 +152,13 @@ def _outcome_of(connection: database.Connection, key: str, failed_checks: list[d
         [key],
     ).fetchone()
     assert row is not None
+    held = items.find(connection, flows.SUBMISSION, key)
+    if held and held.hold and (held.hold_by_person or held.hold == "quarantined"):
+        row = (
+            "held",
+            f"{flows.HOLDS[held.hold]}: {held.hold_why}. Release or reject item {held.item_id} in the tracker.",
+            *row[2:],
+        )
     refused = connection.execute(
         "select row_number, column_name, found, expected, remedy from platform.refused_rows where submission_key = %s"
         " order by row_number",

@@ -66,7 +66,7 @@ class NodeDatabase(dg.ConfigurableResource):
                 follow_submissions.begin(connection, submissions.get(connection, key), actor)
             with self.connect() as connection:
                 yield connection, self.settings, submissions.get(connection, key)
-                follow_submissions.follow(connection, load_tracker(), key, actor)
+                follow_submissions.follow(connection, load_tracker(), key, actor, step_done=True)
         except (BadFile, HeldForPerson, LoadingLocked, OnHold) as error:
             with self.connect() as connection:
                 submission = submissions.get(connection, key)

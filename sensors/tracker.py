@@ -3,12 +3,15 @@
 No logic lives here: what is behind, due or complete is decided in ``otn_dagster.tracker``.
 """
 
+import datetime as dt
+
 import dagster as dg
 
 from otn_dagster import partitions
 from otn_dagster.resources import NodeDatabase
 from otn_dagster.tracker import completion, following, outbox
-from sensors.attempts import UNFINISHED
+from otn_dagster.tracker.configuration import load_tracker
+from sensors.attempts import OCCASION, UNFINISHED, Attempts
 
 send_mails = dg.define_asset_job(
     "send_mails", dg.AssetSelection.assets("outbox_mails"), description="Sends the mails that are due."
@@ -29,7 +32,7 @@ jobs = [send_mails, complete_push, show_board]
 
 @dg.sensor(
     target=dg.AssetSelection.assets("dataset_status"),
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Brings items after submissions, stream requests and live datasets, wherever a run could not do it itself.",
 )
@@ -51,14 +54,18 @@ def outbox_sensor(context: dg.SensorEvaluationContext, database: NodeDatabase) -
     """Both read how things stand in the database; keys count up, because one that was used is never run again."""
     number = int(context.cursor or 0) + 1
     with database.connect() as connection:
-        due, complete = outbox.due(connection), completion.due(connection)
+        mail = load_tracker().mail
+        due, complete = outbox.due(connection, mail.mode, mail.most_a_day), completion.due(connection)
+    occasions = {f"complete {date} {stamp}": date for date, stamp in complete}
+    attempts, now = Attempts(context.instance, list(occasions)), dt.datetime.now(dt.UTC)
     requests = []
     if due and not _running(context, "send_mails"):
         requests.append(dg.RunRequest(run_key=f"mails {number}", job_name="send_mails"))
     if not _running(context, "push_9_complete"):
         requests += [
-            dg.RunRequest(run_key=f"complete {date} {stamp}", job_name="push_9_complete", partition_key=date)
-            for date, stamp in complete
+            dg.RunRequest(run_key=key, job_name="push_9_complete", partition_key=date, tags={OCCASION: occasion})
+            for occasion, date in occasions.items()
+            if (key := attempts.run_key(occasion, now))
         ]
     return dg.SensorResult(
         run_requests=requests,

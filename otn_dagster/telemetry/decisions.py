@@ -50,6 +50,15 @@ def decide(connection: Connection, decision_id: int, decision: str, who: str, wh
     return row[0], row[1]
 
 
+def ask_again(connection: Connection, topic: str, subject: str) -> None:
+    """Open a question anew that was answered with reject, because its subject is reconsidered. Safe to repeat."""
+    connection.execute(
+        "update platform.decisions set decision = null, decided_by = null, decided_why = null, decided_at = null"
+        " where topic = %s and subject = %s and decision = 'reject'",
+        [topic, subject],
+    )
+
+
 def open_questions(connection: Connection) -> list[tuple[int, str, str, Any]]:
     """(number, topic, subject, details) of all that waits."""
     return connection.execute(

@@ -97,12 +97,17 @@ def write_list(matches: Matches, before: Matches | None, projects: pl.DataFrame,
 
 
 def record_list(connection: Connection, extracts: pl.DataFrame, push_date: str, git_issue_link: str | None) -> None:
-    """The list into ``obis.detection_extracts_list``. Safe to repeat: replaces the rows of this push in one transaction."""
-    connection.execute("delete from obis.detection_extracts_list where push_date = %s", [push_date])
+    """The list into ``obis.detection_extracts_list``, in one transaction. Safe to repeat: who was told stays written there."""
+    connection.execute(
+        "delete from obis.detection_extracts_list where push_date = %s and not detection_extract = any(%s)",
+        [push_date, extracts["detection_extract"].to_list()],
+    )
     with connection.cursor() as cursor:
         cursor.executemany(
             "insert into obis.detection_extracts_list (detection_extract, collectioncode, year, extract_type, added, changed,"
-            " withdrawn, push_date, git_issue_link) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            " withdrawn, push_date, git_issue_link) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " on conflict (push_date, detection_extract) do update set added = excluded.added, changed = excluded.changed,"
+            " withdrawn = excluded.withdrawn, git_issue_link = coalesce(excluded.git_issue_link, detection_extracts_list.git_issue_link)",
             [(*row, push_date, git_issue_link) for row in extracts.iter_rows()],
         )
 

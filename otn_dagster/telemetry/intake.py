@@ -4,6 +4,7 @@ Belongs here: deciding what to load next, and noting why something was not loade
 sensor) and loading (``loading.py``).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,15 +60,21 @@ def _state(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def ready(connection: Connection) -> list[tuple[Submission, str]]:
+def ready(connection: Connection, stopped: Collection[str] = ()) -> list[tuple[Submission, str]]:
     """Submissions to start now, in loading order, each with a key that is the same for the same occasion.
+
+    Those in ``stopped`` are left out, and nothing waits for them.
 
     Received ones, once the project form of their collection is through; waiting ones, once loading is unlocked or
     their project has come; held ones, once a person decided.
     """
     locked = {node for _, node in pushes.locked(connection)}
     projects = {code for (code,) in connection.execute("select collectioncode from obis.otn_resources")}
-    candidates = submissions.by_state(connection, ["received", "waiting", "held"])
+    candidates = [
+        submission
+        for submission in submissions.by_state(connection, ["received", "waiting", "held"])
+        if submission.submission_key not in stopped
+    ]
     forms_open = {s.collectioncode for s in candidates if s.kind == "project" and s.state == "received"}
     found = []
     for submission in candidates:
@@ -97,6 +104,8 @@ def _occasion(connection: Connection, submission: Submission) -> str:
 
 def note_failure(connection: Connection, submission: Submission, error: Exception) -> str:
     """Set the state that an error means for a submission, with its reason; returns the state. Safe to repeat."""
+    if isinstance(error, pushes.LoadingLocked) and submission.state == "loaded":
+        return submission.state  # run again during a push: what is loaded stays so
     if isinstance(error, MissingProject | pushes.LoadingLocked):
         state = "waiting"
     elif isinstance(error, decisions.HeldForPerson):

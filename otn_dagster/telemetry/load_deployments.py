@@ -70,7 +70,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     stations = _stations(connection, code, sheet.deployments)
     moorings = _moorings(sheet.deployments, code, usage)
     moorings |= {("STATION", name): _station_mooring(row, code) for name, row in stations.items()}
-    before = _keys_of(connection, submission.supersedes, code)
+    before = _keys_of(connection, submissions.loaded_before(connection, submission), code)
     after = {("RECEIVER", row["catalognumber"]) for row in sheet.deployments if row["rcv_serial_no"]}
     merge(connection, table(code, "stations"), ["station_name"], stations.values(), submission.submission_key)
     difference = merge(
@@ -85,8 +85,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     if difference.removals and not accepted:
         raise decisions.HeldForPerson("removal", submission.submission_key, difference.removals)
     note_project_type(connection, code, "deployment")
-    if submission.supersedes:
-        submissions.move(connection, submission.supersedes, "superseded", f"by {submission.submission_key}")
+    submissions.supersede_earlier(connection, submission)
     counts = Counts(raw=len(sheet.raw), loaded=len(sheet.deployments), refused=len(sheet.refused))
     submissions.note_counts(connection, submission.submission_key, counts)
     submissions.move(connection, submission.submission_key, "loaded")

@@ -65,8 +65,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     counts = _counts(connection, submission, rows.height)
     submissions.note_counts(connection, submission.submission_key, counts)
     submissions.move(connection, submission.submission_key, "loaded")
-    if submission.supersedes:
-        submissions.move(connection, submission.supersedes, "superseded", f"by {submission.submission_key}")
+    submissions.supersede_earlier(connection, submission)
     serials = sorted({names.receiver_serial(receiver) for receiver in rows["receiver"].unique()})
     return Loaded(counts, by_year, withdrawn, serials)
 
@@ -114,9 +113,10 @@ def _stage(connection: Connection, rows: pl.DataFrame) -> None:
 
 def _withdraw_missing(connection: Connection, submission: Submission) -> int:
     """Rows of the superseded file: those in both files now belong to the new one, the others are withdrawn if a person agrees."""
-    if submission.supersedes is None:
+    before = submissions.loaded_before(connection, submission)
+    if before is None:
         return 0
-    old = submissions.get(connection, submission.supersedes).submission_no
+    old = submissions.get(connection, before).submission_no
     connection.execute(
         "update platform.detections d set submission_no = %s, row_number = s.row_number from staged s"
         " where d.submission_no = %s and d.receiver_key = s.receiver_key and d.datetime = s.datetime"

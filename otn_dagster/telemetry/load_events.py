@@ -83,6 +83,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     counts = Counts(rows.height + refused[0], already[0], rows.height - already[0], refused[0])
     submissions.note_counts(connection, submission.submission_key, counts)
     submissions.move(connection, submission.submission_key, "loaded")
+    submissions.supersede_earlier(connection, submission, loaded_too=False)
     return counts
 
 

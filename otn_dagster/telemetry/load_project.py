@@ -62,6 +62,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     _write_species(connection, project, submission.collectioncode)
     submissions.note_counts(connection, submission.submission_key, Counts(raw=1, loaded=1))
     submissions.move(connection, submission.submission_key, "loaded")
+    submissions.supersede_earlier(connection, submission)
 
 
 def _row(project: Project, submission: Submission) -> dict[str, object]:
@@ -114,17 +115,26 @@ def _write_people(connection: Connection, project: Project, collectioncode: str)
     for contact in project.contacts:
         connection.execute(
             "insert into obis.contacts_projects values (%s, %s, %s, %s) on conflict do nothing",
-            [_contact_pk(connection, contact), collectioncode, contact.role, contact.point_of_contact],
+            [_contact_pk(connection, contact, collectioncode), collectioncode, contact.role, contact.point_of_contact],
         )
 
 
-def _contact_pk(connection: Connection, contact: Contact) -> int:
+def _contact_pk(connection: Connection, contact: Contact, collectioncode: str) -> int:
+    """A person is one row for all projects: no form renames somebody whom other projects name, too."""
+    others = connection.execute(
+        "select 1 from obis.contacts join obis.contacts_projects using (contact_pk)"
+        " where lower(coalesce(email, name)) = lower(%s) and collectioncode <> %s limit 1",
+        [contact.email or contact.name, collectioncode],
+    ).fetchone()
+    alone = others is None
     row = connection.execute(
         """insert into obis.contacts (name, email, affiliation, orcid) values (%s, %s, %s, %s)
-           on conflict (lower(coalesce(email, name))) do update set name = excluded.name,
-               affiliation = coalesce(excluded.affiliation, contacts.affiliation), orcid = coalesce(excluded.orcid, contacts.orcid)
+           on conflict (lower(coalesce(email, name))) do update set
+               name = case when %s then excluded.name else contacts.name end,
+               affiliation = case when %s then coalesce(excluded.affiliation, contacts.affiliation) else contacts.affiliation end,
+               orcid = coalesce(contacts.orcid, excluded.orcid)
            returning contact_pk""",
-        [contact.name, contact.email, contact.affiliation, contact.orcid],
+        [contact.name, contact.email, contact.affiliation, contact.orcid, alone, alone],
     ).fetchone()
     assert row is not None
     return row[0]

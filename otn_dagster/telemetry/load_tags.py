@@ -101,7 +101,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     transmitters = {
         row["catalognumber"]: row for row in (_transmitter(tag, code) for tag in sheet.tags if tag["transmitter"])
     }
-    before = _keys_of(connection, submission.supersedes, code)
+    before = _keys_of(connection, submissions.loaded_before(connection, submission), code)
     after = {(tag["catalognumber"], tag["transmitter"]) for tag in sheet.tags}
     gone_animals = {animal for animal, _ in before} - {animal for animal, _ in after}
     gone_tags = {transmitter_catalognumber(animal, tag) for animal, tag in before - after if tag}
@@ -125,8 +125,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     if removals and not accepted:
         raise decisions.HeldForPerson("removal", submission.submission_key, removals)
     note_project_type(connection, code, "tracker")
-    if submission.supersedes:
-        submissions.move(connection, submission.supersedes, "superseded", f"by {submission.submission_key}")
+    submissions.supersede_earlier(connection, submission)
     counts = Counts(raw=len(sheet.raw), loaded=len(sheet.tags), refused=len(sheet.refused))
     submissions.note_counts(connection, submission.submission_key, counts)
     submissions.move(connection, submission.submission_key, "loaded")

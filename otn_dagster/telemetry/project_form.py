@@ -16,6 +16,7 @@ from otn_dagster.telemetry.sheets import decode
 
 ROLES = ["Principal Investigator", "Technician", "Researcher", "Student", "Collaborator"]
 FIELDS = ["code", "title", "abstract", "contacts", "url", "species", "locations", "dates", "citation"]
+LONGEST_NAME = 80
 REMEDY = "Fill in the node's project metadata form and keep its question lines."
 
 
@@ -107,7 +108,7 @@ def _contacts(lines: list[str], unread: list[tuple[str, str]]) -> list[Contact]:
     for line in lines:
         parts = [part.strip() for part in line.split(",") if part.strip()]
         role = next((role for part in parts for role in ROLES if part.lower() == role.lower()), None)
-        if len(parts) < 3 or role is None:
+        if len(parts) < 3 or role is None or not _is_name(parts[0]):
             unread.append(("contacts", line))
             continue
         at = [part.lower() for part in parts].index(role.lower())
@@ -124,6 +125,11 @@ def _contacts(lines: list[str], unread: list[tuple[str, str]]) -> list[Contact]:
             )
         )
     return contacts
+
+
+def _is_name(text: str) -> bool:
+    """A name goes into mails and lists: it is short, and no address."""
+    return len(text) <= LONGEST_NAME and not re.search(r"[@<>]|://|www\.", text)
 
 
 def _species(lines: list[str], unread: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -18,7 +18,8 @@ from otn_dagster.telemetry.refusals import BadFile, Refusal
 
 MAX_UNPACKED_BYTES = 256 * 2**20
 MAX_COMPRESSION_RATIO = 200
-MAX_ROWS = 1_000_000
+MAX_ROWS, MAX_COLUMNS, MAX_CELLS = 1_000_000, 500, 20_000_000
+MAX_TEXT_BYTES = 256 * 2**20
 BANNER_ROWS = 15  # a header is looked for in this many first rows
 
 Cell = str | int | float | bool | dt.datetime | dt.date | dt.time | None
@@ -98,6 +99,10 @@ def _clean(cell: Cell) -> Cell:
 def _tables(path: Path) -> list[list[Sequence[Cell]]]:
     if path.stat().st_size == 0:
         raise BadFile("the file is empty (0 bytes)", "Send it again; the transfer may have failed.")
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise BadFile(
+            f"the file is larger than {MAX_TEXT_BYTES / 2**20:,.0f} MiB, which no sheet is", "Split the file."
+        )
     start = path.open("rb").read(8)
     if start.startswith(b"PK"):
         return _xlsx(path)
@@ -123,7 +128,10 @@ def _xlsx(path: Path) -> list[list[Sequence[Cell]]]:
                 "Delete empty formatted rows and embedded objects, or send it as csv.",
             )
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = [_bounded(sheet.iter_rows(values_only=True)) for sheet in workbook.worksheets]  # type: ignore[arg-type]
+        sheets = [
+            _bounded(sheet.iter_rows(max_col=MAX_COLUMNS + 1, values_only=True))  # type: ignore[arg-type]
+            for sheet in workbook.worksheets
+        ]
         return [[tuple(row) for row in sheet] for sheet in sheets]
     except BadFile:
         raise
@@ -146,7 +154,12 @@ def _xls(path: Path) -> list[list[Sequence[Cell]]]:
             return xlrd.xldate_as_datetime(cell.value, workbook.datemode)
         return None if cell.ctype in (xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK, xlrd.XL_CELL_ERROR) else cell.value
 
-    return [[tuple(map(value, sheet.row(i))) for i in range(sheet.nrows)] for sheet in workbook.sheets()]
+    try:
+        return [
+            list(_bounded(tuple(map(value, sheet.row(i))) for i in range(sheet.nrows))) for sheet in workbook.sheets()
+        ]
+    except (ValueError, OverflowError, xlrd.XLDateError) as error:
+        raise BadFile(f"a cell cannot be read ({error})", "Save it as .xlsx and send it again.") from error
 
 
 def _csv(path: Path) -> list[Sequence[Cell]]:
@@ -170,9 +183,15 @@ def decode(data: bytes) -> str:
 
 
 def _bounded(rows: Iterable[Sequence[Cell]]) -> Iterable[Sequence[Cell]]:
+    cells = 0
     for number, row in enumerate(rows):
-        if number >= MAX_ROWS:
-            raise BadFile(f"more than {MAX_ROWS:,} rows", "Split the file.")
+        cells += len(row)
+        if number >= MAX_ROWS or cells > MAX_CELLS:
+            raise BadFile(f"more than {MAX_ROWS:,} rows or {MAX_CELLS:,} cells", "Split the file.")
+        if len(row) > MAX_COLUMNS:
+            if any(cell not in (None, "") for cell in row[MAX_COLUMNS:]):
+                raise BadFile(f"more than {MAX_COLUMNS} columns", "Delete what is not of the template.", number + 1)
+            row = row[:MAX_COLUMNS]
         yield row
 
 
@@ -242,6 +261,8 @@ def moment(cell: Cell) -> dt.datetime | None:
     try:
         parsed = dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
         return parsed if parsed.tzinfo is None else parsed.astimezone(dt.UTC).replace(tzinfo=None)
+    except OverflowError:
+        raise ValueError(expected) from None
     except ValueError:
         for pattern in FORMATS:
             try:

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 from psycopg.rows import class_row
 
@@ -159,6 +160,32 @@ def get(connection: Connection, submission_key: str) -> Submission:
     if row is None:
         raise KeyError(f"no submission {submission_key!r}")
     return row
+
+
+_EARLIER: LiteralString = """with recursive earlier as (
+    select submission_key, supersedes, submission_no, state, loaded_at from platform.submissions where submission_key = %s
+    union select s.submission_key, s.supersedes, s.submission_no, s.state, s.loaded_at
+    from platform.submissions s join earlier e on s.submission_key = e.supersedes)"""
+
+
+def loaded_before(connection: Connection, submission: Submission) -> str | None:
+    """The newest earlier version of a file that was ever loaded: what was held or refused in between never counted."""
+    row = connection.execute(
+        _EARLIER + " select submission_key from earlier where loaded_at is not null and submission_key <> %s"  # noqa: S608
+        " order by submission_no desc limit 1",
+        [submission.supersedes, submission.submission_key],
+    ).fetchone()
+    return row[0] if row else None
+
+
+def supersede_earlier(connection: Connection, submission: Submission, loaded_too: bool = True) -> None:
+    """Let this version take the place of all earlier ones (or of those that were never loaded). Safe to repeat."""
+    rows = connection.execute(
+        _EARLIER + " select submission_key from earlier where state <> 'superseded' and (%s or loaded_at is null)",  # noqa: S608
+        [submission.supersedes, loaded_too],
+    ).fetchall()
+    for (key,) in rows:
+        move(connection, key, "superseded", f"by {submission.submission_key}")
 
 
 def by_state(connection: Connection, states: Iterable[str]) -> list[Submission]:

@@ -7,6 +7,9 @@ Belongs here: an action as one transaction of the tracker and of what it stands 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 from otn_dagster.database import Connection
 from otn_dagster.streams import requests
 from otn_dagster.telemetry import decisions, submissions
@@ -14,7 +17,7 @@ from otn_dagster.tracker import flows, follow_streams, follow_submissions, items
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
-SHORTEST_REASON = 3
+SHORTEST_REASON, SECONDS_FOR_A_LOCK = 3, 3
 
 
 def act(
@@ -35,10 +38,25 @@ def act(
         raise NotAllowed(f"there is no action {action!r}, expected one of {', '.join(_ACTIONS)}")
     if len(reason.strip()) < SHORTEST_REASON and action != "assign":
         raise NotAllowed("say why: the history keeps it")
+    _lock_as_loading_does(connection, item_id)
     item = items.get(connection, item_id, lock=True)
     if expected_version is not None and expected_version != item.version:
         raise NotAllowed(f"{item.title} changed since you looked at it: reload the page and look again")
     return _ACTIONS[action](connection, settings, item, Actor.person(person), reason.strip(), choice)
+
+
+def _lock_as_loading_does(connection: Connection, item_id: int) -> None:
+    """A step of loading locks the submission, then its item: so does a person's action, or both would wait for each other."""
+    connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(f"{SECONDS_FOR_A_LOCK}s")))
+    try:
+        connection.execute(
+            "select 1 from platform.submissions s join platform.tracker_items i on i.subject = s.submission_key"
+            " where i.item_id = %s and i.flow = 'submission' for no key update of s",
+            [item_id],
+        )
+        items.get(connection, item_id, lock=True)
+    except psycopg.errors.LockNotAvailable:
+        raise NotAllowed("it is being loaded or compared right now: try again in a minute") from None
 
 
 Action = Callable[[Connection, TrackerSettings, Item, Actor, str, str], Item]
@@ -56,9 +74,16 @@ def _hold(
 def _release(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
-    if item.flow == flows.STREAM and requests.get(connection, int(item.subject)).held:
+    by_run = item.hold and not item.hold_by_person
+    if by_run and item.flow == flows.STREAM and requests.get(connection, int(item.subject)).held:
         requests.accept(connection, int(item.subject), actor.name, reason)
         return follow_streams.follow(connection, int(item.subject), actor)
+    if (
+        by_run
+        and item.flow == flows.SUBMISSION
+        and submissions.get(connection, item.subject).state in ("refused", "held")
+    ):
+        raise NotAllowed("loading refused or holds it: answer its question, reject it, or wait for a corrected version")
     return items.release(connection, item.item_id, actor, reason)
 
 
@@ -81,7 +106,9 @@ def _reconsider(
     moved = items.move(connection, item.item_id, "received", actor, {"reason": reason}, note=reason)
     if moved.hold:
         moved = items.release(connection, item.item_id, actor, reason)
-    submissions.move(connection, item.subject, "received")
+    decisions.ask_again(connection, "removal", item.subject)
+    if submissions.get(connection, item.subject).state == "refused":
+        submissions.move(connection, item.subject, "received")
     return moved
 
 
@@ -121,6 +148,9 @@ def _withdraw(
 def _sign(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
+    waiting = follow_submissions.follow(connection, settings, item.subject)
+    if waiting.blocker != follow_submissions.SECOND_LOOK:
+        raise NotAllowed(f"{item.title} is not ready to be looked at: {waiting.blocker or waiting.state}")
     items.sign(connection, item.item_id, "verified", actor, reason)
     return follow_submissions.follow(connection, settings, item.subject)
 
@@ -128,7 +158,7 @@ def _sign(
 def _assign(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
-    if not notices.ADDRESS.match(choice) or len(choice) > 254:
+    if not notices.ADDRESS.fullmatch(choice) or len(choice) > 254:
         raise NotAllowed(f"{choice[:60]!r} is no address")
     return items.assign(connection, item.item_id, choice.lower(), actor)
 
@@ -142,7 +172,13 @@ def _answer(
     if not mine:
         raise NotAllowed(f"nothing is asked about {item.title} any more")
     decisions.decide(connection, mine[0], choice, actor.name, reason)
-    return items.note(connection, item.item_id, actor, f"{choice}: {reason}", {"question": mine[0], "answer": choice})
+    return items.note(
+        connection,
+        item.item_id,
+        actor,
+        f"question {mine[0]}: {choice}: {reason}",
+        {"question": mine[0], "answer": choice},
+    )
 
 
 _ACTIONS: dict[str, Action] = {

@@ -93,7 +93,7 @@ def _where(reader: Reader, wanted: Filter) -> tuple[sql.Composable, dict[str, An
         "push": "i.push_date::text",
         "owner": "i.owner",
     }
-    if not reader.is_staff:  # a filter must not tell what a list hides
+    if reader.person is None or reader.person.role != "analyst":  # a filter must not tell what a list hides
         del columns["owner"]
     for name, column in columns.items():
         if value := getattr(wanted, name):
@@ -124,14 +124,16 @@ def items(
 
 
 def _without_addresses(connection: Connection, reader: Reader, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Who owns and who holds is for the project's people and its node; where a project is open, others see the rest."""
+    """Who owns, who holds and why is for the project's people and its node; where a project is open, others see the rest."""
     person = reader.person
     if person and person.role == "analyst":
         return rows
     mine = set(projects_of(connection, person))
     for row in rows:
         if not (person and (person.acts_for(row["node"]) or row["collectioncode"] in mine)):
-            row["owner"] = row["hold_by"] = None
+            row["owner"] = row["hold_by"] = row["hold_why"] = None
+            if not (row["blocker"] or "").startswith("it waits for"):  # other words may quote what is in a file
+                row["blocker"] = None
     return rows
 
 
@@ -169,7 +171,7 @@ def choices(connection: Connection, reader: Reader) -> dict[str, list[str]]:
         "push": "push_date::text",
         "owner": "owner",
     }
-    if not reader.is_staff:
+    if reader.person is None or reader.person.role != "analyst":
         del columns["owner"]
     query = sql.SQL(" union all ").join(
         sql.SQL("select {}, {} from platform.tracker_items i where {} group by 2").format(
@@ -213,10 +215,10 @@ def belongs_to(connection: Connection, person: Person | None, collectioncode: st
     ).fetchone()
     if row is None:
         found = connection.execute(
-            "select node from platform.tracker_items where collectioncode = %s and node is not null limit 1",
+            "select distinct node from platform.tracker_items where collectioncode = %s and node is not null",
             [collectioncode],
-        ).fetchone()
-        return bool(found) and person.acts_for(found[0])
+        ).fetchall()
+        return bool(found) and all(person.acts_for(node) for (node,) in found)
     return row[1] or person.acts_for(row[0])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.live.configuration import load_live
@@ -21,6 +22,7 @@ from otn_dagster.tracker.facts import Fact
 from otn_dagster.tracker.follow_submissions import checks_of
 from otn_dagster.tracker.items import Item
 
+ITEMS_AT_ONCE = 100
 LOADED = ("verified", "matched", "extracted", "published")
 
 
@@ -35,22 +37,33 @@ class Drift:
     remedy: str
 
 
-def look(connection: Connection, settings: Settings) -> list[Drift]:
-    """Observe every item that has not ended badly, write the facts down, and list what disagrees. Moves nothing; safe to repeat."""
-    rows = connection.execute(
-        "select item_id from platform.tracker_items where state not in ('rejected', 'failed', 'expired', 'skipped') order by item_id"
-    ).fetchall()
+def look(settings: Settings) -> list[Drift]:
+    """Observe every item that can disagree, write the facts down, and list what disagrees. Moves nothing; safe to repeat.
+
+    Of stream requests only the newest published one of each stream is looked at: what is older was written over.
+    """
+    with database.connect(settings) as connection:
+        rows = connection.execute(
+            "select item_id from platform.tracker_items where flow <> 'stream' union all"
+            " select max(i.item_id) from platform.tracker_items i join platform.stream_requests r on r.request_no::text = i.subject"
+            " where i.flow = 'stream' and i.state = 'published' group by r.stream order by 1"
+        ).fetchall()
     found: list[Drift] = []
-    for (item_id,) in rows:
-        item = items.get(connection, item_id)
-        observed = list(_observers[item.flow](connection, settings, item))
-        facts.write(connection, item_id, [fact for fact, _ in observed])
-        found += [
-            Drift(item_id, item.title, item.state or "", str(fact.value), remedy)
-            for fact, remedy in observed
-            if fact.ok is False
-        ]
+    for first in range(0, len(rows), ITEMS_AT_ONCE):
+        with database.connect(settings) as connection:
+            for (item_id,) in rows[first : first + ITEMS_AT_ONCE]:
+                found += _look_at(connection, settings, items.get(connection, item_id))
     return found
+
+
+def _look_at(connection: Connection, settings: Settings, item: Item) -> list[Drift]:
+    observed = list(_observers[item.flow](connection, settings, item))
+    facts.write(connection, item.item_id, [fact for fact, _ in observed])
+    return [
+        Drift(item.item_id, item.title, item.state or "", str(fact.value), remedy)
+        for fact, remedy in observed
+        if fact.ok is False
+    ]
 
 
 Observed = Iterator[tuple[Fact, str]]
@@ -83,11 +96,11 @@ def _submission(connection: Connection, settings: Settings, item: Item) -> Obser
             Fact("blocking checks pass", ", ".join(bad) or "all pass", not bad),
             "Reopen the item and mend what the checks name.",
         )
-    if item.state == "withdrawn":
+    if item.state in ("withdrawn", "rejected"):
         rows = _rows_in_use(connection, item)
         yield (
             Fact("nothing of it is in use", f"{rows} row(s) of it are still in the node's tables", rows == 0),
-            "Withdrawing says what should be: send a version of the file without these rows.",
+            "The tracker takes no rows away: send a version of the file without these rows.",
         )
     if item.state in ("extracted", "published") and item.push_date:
         missing = _missing_extracts(connection, settings, item)
@@ -95,7 +108,7 @@ def _submission(connection: Connection, settings: Settings, item: Item) -> Obser
             Fact("extracts are there", f"missing: {', '.join(missing)}" if missing else "all there", not missing),
             "Materialize detection_extracts of this push again; it writes the same bytes.",
         )
-    if item.hold and item.push_date:
+    if item.hold and item.push_date and item.state not in flows.ENDED:
         done = connection.execute(
             "select 1 from platform.push_cutoffs where push_date = %s and node = %s and finished_at is not null",
             [item.push_date, item.node],

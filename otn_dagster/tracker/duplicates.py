@@ -7,6 +7,7 @@ Source: GBIF's ingestion, which pauses where identifiers change en masse: most s
 """
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ from otn_dagster.tracker.prints import Print
 
 ALIKE = 0.95  # a file with so many of another's keys is a revision of it
 LEAST_OVERLAP = 0.01
-MOST_COMPARED, MOST_SHOWN = 200, 50
+MOST_COMPARED, MOST_EXPLAINED, MOST_SHOWN, MOST_SECONDS = 200, 3, 50, 20.0
 RECEIPT = Actor("receipt")
 
 
@@ -41,7 +42,7 @@ class Comparison:
     difference: list[dict[str, Any]] = field(default_factory=list)
 
 
-def classify(new: Print, old: Print) -> Comparison | None:
+def classify(new: Print, old: Print, at_least: float = LEAST_OVERLAP) -> Comparison | None:
     """How two tables stand to each other; None where they share (almost) nothing.
 
     overlap: shared keys in percent of those of both together.
@@ -63,7 +64,7 @@ def classify(new: Print, old: Print) -> Comparison | None:
         return Comparison("superset", percent, *facts)
     if old_keys.size and shared / old_keys.size >= ALIKE:
         return Comparison("revision", percent, *facts)
-    return Comparison("overlap", percent, *facts) if overlap >= LEAST_OVERLAP else None
+    return Comparison("overlap", percent, *facts) if overlap >= at_least else None
 
 
 def _all_in(some: np.ndarray, others: np.ndarray) -> bool:
@@ -75,20 +76,56 @@ def look(
 ) -> list[tuple[int, Comparison]]:
     """Compare a received submission with those before it, keep what was found, and quarantine what takes too much away.
 
-    Safe to repeat: prints and comparisons replace those of before.
+    Safe to repeat: an item that has its print was looked at.
     """
+    if connection.execute("select 1 from platform.tracker_prints where item_id = %s", [item.item_id]).fetchone():
+        return []
     submission = submissions.get(connection, item.subject)
     made = prints.of_file(submission.path(settings), submission.kind)
     _keep_print(connection, item, made)
     found = _same_bytes(connection, item)
+    before = _version_before(connection, submission)
     if made is not None:
-        for other, print_of_other in _candidates(connection, item, made):
-            compared = None if other in dict(found) else classify(made, print_of_other)
-            if compared:
-                found.append((other, _with_difference(connection, settings, submission, other, compared)))
+        found += _compared(connection, item, made, before, {other for other, _ in found})
+        shown = sorted(found, key=lambda one: (one[0] != before, -one[1].overlap_percent))[:MOST_EXPLAINED]
+        wanted = {other for other, _ in shown}
+        found = [
+            (other, _with_difference(connection, settings, submission, other, c) if other in wanted else c)
+            for other, c in found
+        ]
     _keep(connection, item, found)
-    if made is not None and submission.supersedes:
-        _quarantine(connection, settings, quarantine, item, submission, made)
+    if made is not None and before is not None and submission.kind != "project":
+        _quarantine(connection, quarantine, item, submission, made, items.get(connection, before))
+    return found
+
+
+def keep_unread(connection: Connection, item: Item) -> None:
+    """Say that a file cannot be compared, so that it is not tried again. Safe to repeat."""
+    _keep_print(connection, item, None)
+
+
+def _version_before(connection: Connection, submission: Submission) -> int | None:
+    """The item of the newest earlier version that was loaded, or is about to be: what was held or refused never counted."""
+    loaded = submissions.loaded_before(connection, submission)
+    key = loaded or submission.supersedes
+    item = items.find(connection, flows.SUBMISSION, key) if key else None
+    under_way = item is not None and (item.state in ("received", "loading") and item.hold is None)
+    return item.item_id if item and (loaded or under_way) else None
+
+
+def _compared(
+    connection: Connection, item: Item, made: Print, before: int | None, known: set[int]
+) -> list[tuple[int, Comparison]]:
+    """Comparisons with earlier files, one at a time, for so many seconds at most; the version before comes first."""
+    end, found = time.monotonic() + MOST_SECONDS, []
+    others = [other for other in _candidates(connection, item, made) if other != before]
+    for other in [before, *others] if before is not None else others:
+        if other in known or (time.monotonic() > end and other != before):
+            continue
+        earlier = _print_of(connection, other)
+        compared = classify(made, earlier, at_least=0.0 if other == before else LEAST_OVERLAP) if earlier else None
+        if compared:
+            found.append((other, compared))
     return found
 
 
@@ -134,10 +171,10 @@ def _same_bytes(connection: Connection, item: Item) -> list[tuple[int, Compariso
     return [(item_id, Comparison("same_bytes", 100.0)) for (item_id,) in rows]
 
 
-def _candidates(connection: Connection, item: Item, made: Print) -> list[tuple[int, Print]]:
+def _candidates(connection: Connection, item: Item, made: Print) -> list[int]:
     """Earlier files of the same kind and collection (the newest), and the same table anywhere."""
     rows = connection.execute(
-        "select p.item_id, p.rows, p.keys, p.about from platform.tracker_prints p join platform.tracker_items i using (item_id)"
+        "select p.item_id from platform.tracker_prints p join platform.tracker_items i using (item_id)"
         " where i.item_id < %(item)s and i.kind = %(kind)s and p.table_hash is not null and"
         " ((i.node = %(node)s and i.collectioncode = %(code)s and (%(receivers)s::text[] is null"
         "  or p.about->'receivers' ?| %(receivers)s::text[])) or p.table_hash = %(table)s) order by i.item_id desc limit %(most)s",
@@ -151,10 +188,14 @@ def _candidates(connection: Connection, item: Item, made: Print) -> list[tuple[i
             "most": MOST_COMPARED,
         },
     ).fetchall()
-    return [
-        (item_id, Print(np.frombuffer(rows, np.uint64), np.frombuffer(keys, np.uint64), about))
-        for item_id, rows, keys, about in rows
-    ]
+    return [item_id for (item_id,) in rows]
+
+
+def _print_of(connection: Connection, item_id: int) -> Print | None:
+    row = connection.execute(
+        "select rows, keys, about from platform.tracker_prints where item_id = %s and table_hash is not null", [item_id]
+    ).fetchone()
+    return Print(np.frombuffer(row[0], np.uint64), np.frombuffer(row[1], np.uint64), row[2]) if row else None
 
 
 def _keep_print(connection: Connection, item: Item, made: Print | None) -> None:
@@ -185,24 +226,20 @@ def _keep(connection: Connection, item: Item, found: Sequence[tuple[int, Compari
                 c.dropped,
                 c.added,
                 c.differing,
-                json.dumps(c.difference),
+                _jsonb(c.difference),
             ],
         )
 
 
 def _quarantine(
-    connection: Connection, settings: Settings, rule: Quarantine, item: Item, submission: Submission, made: Print
+    connection: Connection, rule: Quarantine, item: Item, submission: Submission, made: Print, before: Item
 ) -> None:
     """A new version of a file that drops too many keys or changes the count too much waits for a person."""
-    before = items.find(connection, flows.SUBMISSION, submission.supersedes or "")
-    row = (
-        before
-        and connection.execute(
-            "select keys, row_count from platform.tracker_prints where item_id = %s and table_hash is not null",
-            [before.item_id],
-        ).fetchone()
-    )
-    if not before or not row or not row[1]:
+    row = connection.execute(
+        "select keys, row_count from platform.tracker_prints where item_id = %s and table_hash is not null",
+        [before.item_id],
+    ).fetchone()
+    if not row or not row[1]:
         return
     old_keys = np.unique(np.frombuffer(row[0], np.uint64))
     dropped = 100 * np.setdiff1d(old_keys, made.keys).size / max(1, old_keys.size)
@@ -230,7 +267,7 @@ def _with_difference(
     connection: Connection, settings: Settings, submission: Submission, other_id: int, compared: Comparison
 ) -> Comparison:
     """The same comparison with the first rows that differ, cell by cell."""
-    if compared.verdict not in ("revision", "subset", "superset", "overlap"):
+    if compared.verdict in ("same_bytes", "same_table"):
         return compared
     other = submissions.get(connection, items.get(connection, other_id).subject)
     paths = submission.path(settings), other.path(settings)
@@ -283,3 +320,8 @@ def _difference_of_exports(new: pl.DataFrame, old: pl.DataFrame) -> list[dict[st
         for what, keys in (("differs", differing), ("dropped", dropped), ("added", added))
         for key in keys
     ]
+
+
+def _jsonb(difference: list[dict[str, Any]]) -> str:
+    """As PostgreSQL takes it: its jsonb has no NUL."""
+    return json.dumps(difference).replace("\\u0000", "")

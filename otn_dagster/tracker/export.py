@@ -40,7 +40,7 @@ COLOURS = {
     "ingested": "FFE2EFDA",
     "checked": "FFC6E0B4",
 }
-_FORMULA = re.compile(r"^\s*[=+\-@\t\r\n|%]")
+_FORMULA = re.compile(r"^\s*[=+\-@\t\r\n|%＝＋－＠−]")
 _NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 LONGEST_CELL = 32_000
 
@@ -48,8 +48,8 @@ LONGEST_CELL = 32_000
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as csv, harmless in a spreadsheet."""
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(columns)
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL)
+    writer.writerow([harmless(name) for name in columns])
     for row in rows:
         writer.writerow([harmless(plain(row.get(name))) for name in columns])
     return out.getvalue()
@@ -57,7 +57,10 @@ def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def harmless(value: Any) -> Any:
     """A cell of a csv that no spreadsheet takes for a formula. Numbers stay numbers."""
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    if not isinstance(value, str):
+        return value
+    text = _NOT_IN_XML.sub("", value).replace("\r", " ").replace("\n", " ").replace("\t", " ")
+    return f"'{text}" if _FORMULA.match(value) or _FORMULA.match(text) else text
 
 
 def plain(value: Any) -> Any:

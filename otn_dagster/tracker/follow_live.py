@@ -9,7 +9,7 @@ from otn_dagster.database import Connection
 from otn_dagster.live import registry
 from otn_dagster.live.configuration import Dataset, LiveDatasets
 from otn_dagster.tracker import flows, items
-from otn_dagster.tracker.items import Actor, Item
+from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
 WATCHER = Actor("live")
 
@@ -76,12 +76,24 @@ def _newest_push(connection: Connection, name: str) -> dict[str, Any] | None:
     return {"push": row[0], "author": row[1], "received at": row[2]} if row else None
 
 
+def _follow_or_say(connection: Connection, dataset: Dataset, actor: Actor) -> Item:
+    """Follow; where a person holds it, say so on the item, and go on to the others."""
+    try:
+        with connection.transaction():
+            return follow(connection, dataset, actor)
+    except NotAllowed as refused:
+        item = items.find(connection, flows.LIVE, dataset.name)
+        assert item is not None
+        items.describe(connection, item.item_id, blocker=str(refused))
+        return item
+
+
 def follow_all(connection: Connection, live: LiveDatasets, actor: Actor = WATCHER) -> list[Item]:
     """Every configured dataset; one whose file is gone is closed."""
     found = []
     for dataset in live.datasets.values():
         registry.register(connection, dataset)
-        found.append(follow(connection, dataset, actor))
+        found.append(_follow_or_say(connection, dataset, actor))
     gone = connection.execute(
         "select item_id from platform.tracker_items where flow = 'live' and state <> 'closed' and not subject = any(%s)",
         [list(live.datasets)],

@@ -16,15 +16,17 @@ from typing import Any
 
 import polars as pl
 
+from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import extracts_list, rules
 from otn_dagster.telemetry.certificate import CERTIFICATE
 from otn_dagster.telemetry.push_core import Matches
-from otn_dagster.telemetry.snapshot import MANIFEST, Snapshot
+from otn_dagster.telemetry.snapshot import MANIFEST, Snapshot, push_folder
 from otn_dagster.tracker import flows, items, outbox
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
 logger = logging.getLogger(__name__)
+PUSHES = Actor("pushes")
 SUMMARIES = ("discovery", "erddap", "geoserver")
 
 
@@ -40,7 +42,38 @@ def matched(connection: Connection, snapshot: Snapshot, matches: Matches, actor:
         mine = outcomes.filter(pl.col("submission_no") == row["submission_no"])
         counts = {rules.REASONS[outcome]: count for outcome, count in mine.select("outcome", "detections").iter_rows()}
         evidence = {"push": push_date, "snapshot": manifest, "detections": counts or "none in this file"}
+        if not _is_meant(connection, row["submission_key"], push_date, actor):
+            continue
         moved += _move(connection, row["submission_key"], "verified", "matched", evidence, actor, push_date)
+    return moved
+
+
+def _is_meant(connection: Connection, subject: str, push_date: str, actor: Actor) -> bool:
+    """Whether an item is one of this push. One that is meant for a later push was mended since this one was frozen; one that
+    was matched for an earlier push, which was given up, is matched anew.
+    """
+    item = items.find(connection, flows.SUBMISSION, subject)
+    if item is None or (item.push_date and item.push_date.isoformat() > push_date):
+        return False
+    if item.state == "matched" and item.push_date and item.push_date.isoformat() < push_date and not item.hold:
+        reason = f"the push of {item.push_date} was given up"
+        items.move(connection, item.item_id, "verified", actor, {"reason": reason}, note=reason)
+    return True
+
+
+def sweep(connection: Connection, settings: Settings) -> list[Item]:
+    """Bring after what a push did while items were on hold, or its run was killed. Safe to repeat."""
+    rows = connection.execute(
+        "select distinct push_date::text, state from platform.tracker_items where flow = 'submission' and hold is null"
+        " and state in ('matched', 'extracted') and push_date is not null order by 2 desc, 1"
+    ).fetchall()
+    moved = []
+    for push_date, state in rows:
+        folder = push_folder(settings, push_date)
+        if state == "matched" and (folder / CERTIFICATE).exists():
+            moved += extracted(connection, folder, push_date, PUSHES)
+        if state == "extracted":
+            moved += published(connection, push_date, PUSHES)
     return moved
 
 

@@ -37,7 +37,7 @@ def follow(connection: Connection, request_no: int, actor: Actor = HARVESTER) ->
     item = items.get(connection, item.item_id, lock=True)
     for state, what in _steps(connection, request_no, item):
         if item.hold and not item.hold_by_person:
-            item = items.release(connection, item.item_id, *_accepted(connection, request_no, actor))
+            item = items.release(connection, item.item_id, *_accepted(connection, item, actor))
         try:
             item = items.move(connection, item.item_id, state, actor, _evidence(connection, request, state, what))
         except NotAllowed as refused:
@@ -46,12 +46,9 @@ def follow(connection: Connection, request_no: int, actor: Actor = HARVESTER) ->
     if request.held and request.is_active and not item.hold:
         item = items.hold(connection, item.item_id, "needs_researcher", actor, request.held["why"])
     if item.hold and not request.held and not item.hold_by_person:
-        item = items.release(connection, item.item_id, *_accepted(connection, request_no, actor))
-    items.describe(
-        connection,
-        item.item_id,
-        blocker=(request.held or {}).get("why") or (request.reason if request.is_active else None),
-    )
+        item = items.release(connection, item.item_id, *_accepted(connection, item, actor))
+    waits = ((request.held or {}).get("why") or request.reason) if request.is_active else None
+    items.describe(connection, item.item_id, blocker=waits)
     return items.get(connection, item.item_id)
 
 
@@ -65,12 +62,12 @@ def _steps(connection: Connection, request_no: int, item: Item) -> list[tuple[st
     return states[len(taken) :]
 
 
-def _accepted(connection: Connection, request_no: int, actor: Actor) -> tuple[Actor, str]:
-    """(who accepted what held a request, why), from the request's own history; else the request ended by itself."""
+def _accepted(connection: Connection, item: Item, actor: Actor) -> tuple[Actor, str]:
+    """(who accepted what held a request, why), from the request's own history since then; else it went on by itself."""
     row = connection.execute(
         "select substring(what from 'accepted by (.*?): '), substring(what from 'accepted by .*?: (.*)') from platform.stream_request_history"
-        " where request_no = %s and what like 'accepted by %%' order by history_no desc limit 1",
-        [request_no],
+        " where request_no = %s::bigint and what like 'accepted by %%' and at >= %s order by history_no desc limit 1",
+        [item.subject, item.hold_since],
     ).fetchone()
     return (Actor.person(row[0]), row[1]) if row else (actor, "the request went on")
 
@@ -94,7 +91,8 @@ def behind(connection: Connection) -> list[int]:
     rows = connection.execute(
         "select r.request_no from platform.stream_requests r left join platform.tracker_items i"
         " on i.flow = 'stream' and i.subject = r.request_no::text"
-        " where i.item_id is null or i.state <> r.state or (i.hold is null and r.held is not null)"
-        " or (i.hold is not null and not i.hold_by_person and r.held is null) order by 1 limit 500"
+        " where i.item_id is null or i.state <> r.state"
+        " or (i.hold is null and r.held is not null and r.state in ('requested', 'ready', 'ingested', 'checked'))"
+        " or (i.hold is not null and not i.hold_by_person and r.held is null) order by 1 limit 200"
     ).fetchall()
     return [number for (number,) in rows]

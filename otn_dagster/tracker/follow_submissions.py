@@ -21,6 +21,8 @@ from otn_dagster.tracker.facts import Fact
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
 LOADER = Actor("loading")
+SECOND_LOOK = "it waits for a second person's look"
+FOUND_AS = "found as"  # evidence of what was loaded, or refused, before there was a tracker
 
 
 class OnHold(RuntimeError):
@@ -41,7 +43,13 @@ def register(connection: Connection, submission: Submission, actor: Actor = LOAD
         title=submission.file_name,
         kind=submission.kind,
         actor=actor,
-        evidence={"file": submission.stored_path, "sha256": submission.sha256, "bytes": row[0], "received at": row[1]},
+        evidence={
+            "file": submission.stored_path,
+            "sha256": submission.sha256,
+            "bytes": row[0],
+            "received at": row[1],
+            **({} if submission.state == "received" else {FOUND_AS: submission.state}),
+        },
         node=submission.node,
         collectioncode=submission.collectioncode,
         owner=contact_of(connection, submission.collectioncode),
@@ -54,8 +62,10 @@ def register(connection: Connection, submission: Submission, actor: Actor = LOAD
 def begin(connection: Connection, submission: Submission, actor: Actor) -> None:
     """A run begins to load a submission: raises OnHold where it may not."""
     item = register(connection, submission)
-    if item.state in ("rejected", "withdrawn"):
-        raise OnHold(f"{item.title} is {item.state}; release it in the tracker if it is to be loaded after all")
+    if item.state in ("rejected", "withdrawn", "superseded") or submission.state == "superseded":
+        raise OnHold(
+            f"{item.title} is {item.state}: it is not loaded. (What was rejected can be reconsidered in the tracker.)"
+        )
     if item.hold and (item.hold_by_person or item.hold == "quarantined"):
         raise OnHold(
             f"{item.title} {flows.HOLDS[item.hold]}: {item.hold_why}. Release it in the tracker (item {item.item_id})."
@@ -76,11 +86,22 @@ def note_checks(connection: Connection, submission: Submission, results: Sequenc
     facts.write(connection, item.item_id, found)
 
 
-def follow(connection: Connection, settings: TrackerSettings, submission_key: str, actor: Actor = LOADER) -> Item:
-    """Bring an item after its submission: moves, holds, what blocks it. Safe to repeat."""
+def follow(
+    connection: Connection,
+    settings: TrackerSettings,
+    submission_key: str,
+    actor: Actor = LOADER,
+    step_done: bool = False,
+) -> Item:
+    """Bring an item after its submission: moves, holds, what blocks it. Safe to repeat.
+
+    step_done: a step of loading just succeeded, so a submission that still says that it waits is about to go on.
+    """
     submission = submissions.get(connection, submission_key)
     item = items.get(connection, register(connection, submission).item_id, lock=True)
     if item.state in flows.ENDED and item.state != "published":
+        if step_done:
+            raise OnHold(f"{item.title} became {item.state} meanwhile: the step is taken back")
         return item
     if item.owner is None and (owner := contact_of(connection, submission.collectioncode)):
         item = items.assign(connection, item.item_id, owner, actor)
@@ -88,6 +109,8 @@ def follow(connection: Connection, settings: TrackerSettings, submission_key: st
         by = (submission.reason or "").removeprefix("by ")
         return items.move(connection, item.item_id, "superseded", actor, {"by": by or "a newer version"})
     if item.state not in ("received", "loading"):
+        return item
+    if submission.state == "waiting" and step_done:
         return item
     if submission.state == "waiting":
         frozen = items.frozen_for(connection, submission.node)
@@ -111,7 +134,7 @@ def _held(
     """On hold, for the reason that loading gives; where the researcher is needed, the project's people are told."""
     why = submission.reason or flows.HOLDS[what]
     before, item = item, items.hold(connection, item.item_id, what, actor, why)
-    if what == "needs_researcher" and item.version > before.version:
+    if what == "needs_researcher" and item.version > before.version and not _found_as(connection, item):
         notices.needs_researcher(connection, settings, item)
     items.describe(connection, item.item_id, blocker=item.hold_why)
     return item
@@ -132,24 +155,28 @@ def _verify(
     rows = dict(zip(("raw", "loaded", "duplicate", "refused", "waiting"), row[:5], strict=True))
     push_date = next_push(connection, submission.node, row[5])
     missing, failed = _checks(connection, item)
+    seen = facts.of(connection, item.item_id)
+    if not seen and _found_as(connection, item) in ("loaded", "superseded"):
+        missing = []
     second = item.kind in settings.second_look and not items.signatures(connection, item, "verified")
     blocker = (
         f"{len(missing)} check(s) were not seen since loading began, the first: {missing[0]}; run load_{item.kind} again"
         if missing
         else f"blocking check(s) failed: {', '.join(failed)}"
         if failed
-        else "it waits for a second person's look"
+        else SECOND_LOOK
         if second
         else None
     )
     if blocker:
         items.describe(connection, item.item_id, blocker=blocker, push_date=push_date)
         return items.get(connection, item.item_id)
-    seen = facts.of(connection, item.item_id)
     names = [check.name for check in checks_of(item.kind)]
     evidence = {
         "rows": rows,
-        "checks": {
+        "checks": "it was loaded and checked before there was a tracker"
+        if not seen
+        else {
             "passed": sum(seen[name].ok is True for name in names),
             "failed": [name for name in names if seen[name].ok is False],
             "not evaluated": [name for name in names if seen[name].ok is None],
@@ -162,6 +189,30 @@ def _verify(
         connection, item.item_id, blocker=waits if moved.state == "verified" else moved.blocker, push_date=push_date
     )
     return moved
+
+
+def _found_as(connection: Connection, item: Item) -> str | None:
+    """In which state of loading it was found, where that was before there was a tracker."""
+    row = connection.execute(
+        "select evidence->>%s from platform.tracker_history where item_id = %s and version = 1",
+        [FOUND_AS, item.item_id],
+    ).fetchone()
+    return row[0] if row else None
+
+
+def unchecked(connection: Connection) -> list[tuple[Submission, str]]:
+    """Loaded submissions whose run died before its last check, each with its occasion. (Not those that a person reopened.)"""
+    rows = connection.execute(
+        "select i.item_id, i.subject, i.state_since from platform.tracker_items i join platform.submissions s"
+        " on s.submission_key = i.subject where i.flow = 'submission' and i.state = 'loading' and i.hold is null and s.state = 'loaded'"
+        " and (select h.from_state from platform.tracker_history h where h.item_id = i.item_id and h.what = 'move'"
+        "  order by h.version desc limit 1) = 'received' order by i.item_id limit 500"
+    ).fetchall()
+    found = []
+    for item_id, key, since in rows:
+        if _checks(connection, items.get(connection, item_id))[0]:
+            found.append((submissions.get(connection, key), f"{key} checks since {since:%Y%m%dT%H%M%S%f}"))
+    return found
 
 
 def _checks(connection: Connection, item: Item) -> tuple[list[str], list[str]]:
@@ -192,13 +243,13 @@ def checks_of(kind: str) -> list[registry.Check]:
 
 
 def behind(connection: Connection) -> list[str]:
-    """Submissions whose item is not where loading is."""
+    """Some submissions whose item is not where loading is; at random, so that those that cannot move hide no others."""
     rows = connection.execute(
         "select s.submission_key from platform.submissions s left join platform.tracker_items i"
         " on i.flow = 'submission' and i.subject = s.submission_key where i.item_id is null"
         " or (s.state = 'superseded' and i.state not in ('superseded', 'rejected', 'withdrawn'))"
         " or (s.state in ('waiting', 'held', 'refused') and i.state in ('received', 'loading') and i.hold is null)"
-        " or (s.state = 'loaded' and i.state in ('received', 'loading')) order by s.submission_no limit 500"
+        " or (s.state = 'loaded' and i.state in ('received', 'loading')) order by random() limit 200"
     ).fetchall()
     return [key for (key,) in rows]
 
@@ -206,7 +257,7 @@ def behind(connection: Connection) -> list[str]:
 def contact_of(connection: Connection, collectioncode: str) -> str | None:
     """The address (or else the name) of who speaks for a project: its point of contact, or its first principal investigator."""
     row = connection.execute(
-        "select coalesce(email, name) from obis.contacts join obis.contacts_projects using (contact_pk) where collectioncode = %s"
+        "select coalesce(lower(email), name) from obis.contacts join obis.contacts_projects using (contact_pk) where collectioncode = %s"
         " order by point_of_contact desc, role <> 'Principal Investigator', contact_pk limit 1",
         [collectioncode],
     ).fetchone()
@@ -216,7 +267,8 @@ def contact_of(connection: Connection, collectioncode: str) -> str | None:
 def next_push(connection: Connection, node: str, at: dt.datetime | None) -> dt.date | None:
     """The first push whose cut-off comes after a moment."""
     row = connection.execute(
-        "select min(push_date) from platform.push_cutoffs where node = %s and cutoff >= coalesce(%s, platform.now())",
+        "select min(push_date) from platform.push_cutoffs where node = %s and cutoff >= coalesce(%s, platform.now())"
+        " and finished_at is null",
         [node, at],
     ).fetchone()
     return row[0] if row else None

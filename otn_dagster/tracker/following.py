@@ -10,7 +10,7 @@ from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.live.configuration import load_live
-from otn_dagster.tracker import follow_live, follow_streams, follow_submissions
+from otn_dagster.tracker import follow_live, follow_pushes, follow_streams, follow_submissions
 from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.items import Item
 
@@ -38,10 +38,14 @@ def catch_up(settings: Settings) -> tuple[int, list[str]]:
         except Exception as error:
             logger.exception("the tracker could not follow %s", name)
             problems.append(f"{name}: {type(error).__name__}: {error}")
-    try:
-        with database.connect(settings) as connection:
-            moved += len(follow_live.follow_all(connection, live))
-    except Exception as error:
-        logger.exception("the tracker could not follow live datasets")
-        problems.append(f"live datasets: {type(error).__name__}: {error}")
+    for name, all_of in (
+        ("pushes", lambda c: follow_pushes.sweep(c, settings)),
+        ("live datasets", lambda c: follow_live.follow_all(c, live)),
+    ):
+        try:
+            with database.connect(settings) as connection:
+                moved += len(all_of(connection))
+        except Exception as error:
+            logger.exception("the tracker could not follow %s", name)
+            problems.append(f"{name}: {type(error).__name__}: {error}")
     return moved, problems

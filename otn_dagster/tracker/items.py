@@ -127,7 +127,7 @@ def register(
 
 def get(connection: Connection, item_id: int, lock: bool = False) -> Item:
     """One item, locked until the transaction ends if asked; raises KeyError."""
-    query = f"select {COLUMNS} from platform.tracker_items where item_id = %s" + (" for update" if lock else "")  # noqa: S608
+    query = f"select {COLUMNS} from platform.tracker_items where item_id = %s" + (" for no key update" if lock else "")  # noqa: S608
     with connection.cursor(row_factory=class_row(Item)) as cursor:
         found = cursor.execute(query, [item_id]).fetchone()
     if found is None:
@@ -188,6 +188,8 @@ def move(
         return _sign(connection, item, to, actor, note or str(evidence.get("reason") or ""))
     if signed:
         evidence = {**evidence, "signed by": signed}
+    if item.hold and to in flows.ENDED:
+        item = _changed(connection, item, "release", actor, {"held": item.hold, "why": f"it is {to}"}, f"it is {to}")
     return _changed(connection, item, "move", actor, evidence, note, to_state=to)
 
 
@@ -196,11 +198,20 @@ def sign(connection: Connection, item_id: int, to: str, actor: Actor, note: str)
     item = get(connection, item_id, lock=True)
     if actor.kind != "person":
         raise NotAllowed("only a person signs")
-    if actor.name == item.owner:
-        raise NotAllowed(f"{actor.name} owns {item.title}; the second look is another person's")
+    if actor.name.lower() in _owners(connection, item):
+        raise NotAllowed(f"{actor.name} owns or owned {item.title}; the second look is another person's")
     if flows.step(item.flow, item.state, to) is None:
         raise NotAllowed(f"{item.title} is {item.state}, which does not become {to}")
     return _sign(connection, item, to, actor, note)
+
+
+def _owners(connection: Connection, item: Item) -> set[str]:
+    """Who owns it, and who ever did: handing it to somebody else makes no second person."""
+    rows = connection.execute(
+        "select evidence->>'before' from platform.tracker_history where item_id = %s and what = 'assign'",
+        [item.item_id],
+    ).fetchall()
+    return {owner.lower() for owner in [item.owner, *(before for (before,) in rows)] if owner}
 
 
 def signatures(connection: Connection, item: Item, to: str) -> list[str]:
@@ -213,15 +224,20 @@ def signatures(connection: Connection, item: Item, to: str) -> list[str]:
 
 
 def hold(connection: Connection, item_id: int, what: str, actor: Actor, why: str) -> Item:
-    """Put an item on hold, for a reason. Safe to repeat. A run never replaces the hold of a person; raises NotAllowed."""
+    """Put an item on hold, for a reason. Safe to repeat; raises NotAllowed.
+
+    A run never replaces the hold of a person, except by a quarantine, which says what the person did not know.
+    """
     item = get(connection, item_id, lock=True)
     if what not in flows.HOLDS:
         raise NotAllowed(f"there is no hold {what!r}, expected one of {', '.join(flows.HOLDS)}")
     if item.state in flows.ENDED:
         raise NotAllowed(f"{item.title} is {item.state}: nothing is left to hold")
     by_person = actor.kind == "person"
-    if item.hold and not by_person and (item.hold_by_person or item.hold == "quarantined"):
+    if item.hold and not by_person and what != "quarantined" and (item.hold_by_person or item.hold == "quarantined"):
         return item
+    if item.hold_by_person and not by_person:
+        why = f"{why}; it was held before: {item.hold_why}"
     if item.hold == what and item.hold_why == why:
         return item
     return _changed(connection, item, "hold", actor, {"why": why}, why, hold=what)

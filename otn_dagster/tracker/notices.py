@@ -6,11 +6,13 @@ Every function writes into the outbox in the transaction it is given, and is saf
 """
 
 import datetime as dt
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import polars as pl
 
 from otn_dagster.database import Connection
@@ -22,7 +24,9 @@ from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.items import Item
 from otn_dagster.tracker.outbox import Draft
 
-ADDRESS = re.compile(r"^[^@\s<>,;:\"\\]+@[A-Za-z0-9.-]+$")
+MOST_PEOPLE, MOST_ASKED_A_DAY = 20, 20
+logger = logging.getLogger(__name__)
+ADDRESS = re.compile(r"[^@\s<>,;:\"\\]+@[A-Za-z0-9.-]+")
 
 
 def people_of(connection: Connection, collectioncode: str, roles: Sequence[str]) -> list[tuple[str, str]]:
@@ -32,7 +36,7 @@ def people_of(connection: Connection, collectioncode: str, roles: Sequence[str])
         " where collectioncode = %s and email is not null and (point_of_contact or role = any(%s)) order by 1, contact_pk",
         [collectioncode, list(roles)],
     ).fetchall()
-    return [(email, name) for email, name in rows if ADDRESS.match(email)]
+    return [(email, name) for email, name in rows if ADDRESS.fullmatch(email)][:MOST_PEOPLE]
 
 
 def extracts(
@@ -72,8 +76,16 @@ def _extract(settings: TrackerSettings, push_date: str, row: dict[str, Any], fol
 
 def needs_researcher(connection: Connection, settings: TrackerSettings, item: Item) -> list[int]:
     """The project's people are asked about a file; once for each time that it needs them."""
+    row = connection.execute(
+        "select count(distinct subject) from platform.outbox where event = 'needs_researcher' and starts_with(subject, %s)"
+        " and created_at > clock_timestamp() - interval '1 day'",
+        [f"{item.collectioncode} "],
+    ).fetchone()
+    if row and row[0] >= MOST_ASKED_A_DAY:
+        logger.warning("%s was asked %s times today; no further mail is written", item.collectioncode, row[0])
+        return []
     values = {"item": item, "web_url": settings.web_url}
-    subject = f"item {item.item_id} hold {item.version}"
+    subject = f"{item.collectioncode} item {item.item_id} line {item.version}"
     people = people_of(connection, item.collectioncode or "", settings.mail.roles)
     drafts = [_draft("needs_researcher", subject, email, {**values, "name": name}, name=name) for email, name in people]
     return outbox.write(connection, drafts, settings.mail.mode)
@@ -114,8 +126,22 @@ def _to_operators(
     values: dict[str, Any],
     push_date: str | None = None,
 ) -> list[int]:
-    drafts = [_draft(event, subject, email.lower(), values, push_date=push_date) for email in settings.mail.operators]
-    return outbox.write(connection, drafts, settings.mail.mode)
+    return _write_or_log(
+        connection,
+        settings,
+        lambda: [
+            _draft(event, subject, email.lower(), values, push_date=push_date) for email in settings.mail.operators
+        ],
+    )
+
+
+def _write_or_log(connection: Connection, settings: TrackerSettings, make: Callable[[], list[Draft]]) -> list[int]:
+    """Write mails beside something that matters more than they do: a template of a node that fails does not undo it."""
+    try:
+        return outbox.write(connection, make(), settings.mail.mode)
+    except jinja2.TemplateError:
+        logger.exception("a mail could not be worded")
+        return []
 
 
 def _draft(

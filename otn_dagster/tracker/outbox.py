@@ -113,10 +113,22 @@ def newest(connection: Connection, state: str | None = None, limit: int = 500) -
         return cursor.execute(query, [state, state, limit]).fetchall()
 
 
-def due(connection: Connection) -> int:
-    """How many mails may be sent now, or were left by a sender that died."""
+def due(connection: Connection, mode: str, most_a_day: int) -> int:
+    """How many mails may be sent now, or were left by a sender that died; none where the day's number is reached."""
+    if mode in ("live", "allowlist") and sent_today(connection) >= most_a_day:
+        return 0
     row = connection.execute(
         "select count(*) from platform.outbox where state = 'sending' or (state = 'pending' and next_at <= clock_timestamp())"
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def sent_today(connection: Connection) -> int:
+    """Mails that went out within a day. Those to operators do not count: they tell of trouble."""
+    row = connection.execute(
+        "select count(*) from platform.outbox where state = 'sent' and changed_at > clock_timestamp() - interval '1 day'"
+        " and event not in ('failure', 'silence', 'reminder')"
     ).fetchone()
     assert row is not None
     return row[0]

@@ -19,7 +19,7 @@ ROLES = {"reader": "sees the projects that name them", "manager": "acts for node
 INVITATION_DAYS = 7
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 200
 MOST_FAILURES, FAILURE_MINUTES = 10, 15
-_SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 2**20}
+_SCRYPT = (15, 8, 3)  # log2 of N, r, p: OWASP's; kept with each password, so that they can be raised
 
 
 class BadSignIn(ValueError):
@@ -59,9 +59,11 @@ def invite(connection: Connection, email: str, name: str, role: str, nodes: list
         "insert into platform.people (email, name, role, nodes, made_by, invitation_sha256, invitation_until)"
         " values (%s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(days => %s))"
         " on conflict (email) do update set name = excluded.name, role = excluded.role, nodes = excluded.nodes, disabled_at = null,"
+        " password = case when people.disabled_at is null then people.password end,"
         " made_by = excluded.made_by, invitation_sha256 = excluded.invitation_sha256, invitation_until = excluded.invitation_until",
         [email, name, role, nodes, by, _digest(token), INVITATION_DAYS],
     )
+    connection.execute("delete from platform.sign_ins where email = %s", [email])
     return token
 
 
@@ -70,34 +72,47 @@ def accept(connection: Connection, token: str, password: str) -> str:
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise BadSignIn(f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.")
     row = connection.execute(
-        "update platform.people set password = %s, invitation_sha256 = null, invitation_until = null"
-        " where invitation_sha256 = %s and invitation_until > clock_timestamp() and disabled_at is null returning email",
-        [hashed(password), _digest(token)],
+        "select email from platform.people where invitation_sha256 = %s and invitation_until > clock_timestamp()"
+        " and disabled_at is null for update",
+        [_digest(token)],
     ).fetchone()
     if row is None:
         raise BadSignIn("This invitation was used, or is too old. Ask your node manager for another.")
+    connection.execute(
+        "update platform.people set password = %s, invitation_sha256 = null, invitation_until = null where email = %s",
+        [hashed(password), row[0]],
+    )
     connection.execute("delete from platform.sign_ins where email = %s", [row[0]])
     return row[0]
 
 
-def sign_in(connection: Connection, email: str, password: str, hours: float) -> str:
-    """The token of a new session. Raises BadSignIn; after ten failures an address waits a quarter of an hour."""
+def sign_in(connection: Connection, email: str, password: str, hours: float, client: str = "") -> str:
+    """The token of a new session. Raises BadSignIn.
+
+    After ten failures for an address from one place it waits a quarter of an hour; from all places together, after a hundred.
+    """
     email = email.strip().lower()[:254]
-    digest = _digest(email)
-    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 7))", [email])
+    digest, place = _digest(email), _digest(client)
+    connection.execute("set local lock_timeout = '3s'")
+    connection.execute(
+        "select pg_advisory_xact_lock(7202, hashtext(%s))", [email]
+    )  # two integers: a space of their own
     connection.execute("delete from platform.failed_sign_ins where at < clock_timestamp() - interval '1 day'")
     failed = connection.execute(
-        "select count(*) from platform.failed_sign_ins where email_sha256 = %s and at > clock_timestamp() - make_interval(mins => %s)",
-        [digest, FAILURE_MINUTES],
+        "select count(*) filter (where client_sha256 = %s), count(*) from platform.failed_sign_ins"
+        " where email_sha256 = %s and at > clock_timestamp() - make_interval(mins => %s)",
+        [place, digest, FAILURE_MINUTES],
     ).fetchone()
     assert failed is not None
-    if failed[0] >= MOST_FAILURES:
+    if failed[0] >= MOST_FAILURES or failed[1] >= 10 * MOST_FAILURES:
         raise BadSignIn(f"Too many attempts. Wait {FAILURE_MINUTES} minutes.")
     row = connection.execute(
         "select password from platform.people where email = %s and disabled_at is null", [email]
     ).fetchone()
     if not opens(row[0] if row else None, password[:LONGEST_PASSWORD]):
-        connection.execute("insert into platform.failed_sign_ins (email_sha256) values (%s)", [digest])
+        connection.execute(
+            "insert into platform.failed_sign_ins (email_sha256, client_sha256) values (%s, %s)", [digest, place]
+        )
         connection.commit()
         raise BadSignIn("This address and password do not belong together.")
     connection.execute("delete from platform.failed_sign_ins where email_sha256 = %s", [digest])
@@ -148,9 +163,9 @@ def everybody(connection: Connection) -> list[tuple[str, str, str, list[str], st
 
 
 def hashed(password: str) -> str:
-    """A password as it is kept."""
+    """A password as it is kept: how it was hashed, salt, hash."""
     salt = secrets.token_bytes(16)
-    return f"scrypt${_text(salt)}${_text(_scrypt(password, salt))}"
+    return "$".join(["scrypt", *map(str, _SCRYPT), _text(salt), _text(_scrypt(password, salt, *_SCRYPT))])
 
 
 @functools.cache
@@ -160,8 +175,8 @@ def _nobody() -> str:
 
 def opens(kept: str | None, password: str) -> bool:
     """Whether a password is the one that was kept; takes as long where there is none."""
-    _, salt, digest = (kept or _nobody()).split("$")
-    found = _scrypt(password, base64.b64decode(salt))
+    _, log_n, r, p, salt, digest = (kept or _nobody()).split("$")
+    found = _scrypt(password, base64.b64decode(salt), int(log_n), int(r), int(p))
     return hmac.compare_digest(found, base64.b64decode(digest)) and kept is not None
 
 
@@ -170,8 +185,9 @@ def form_token(session: str) -> str:
     return hmac.new(session.encode(), b"form", hashlib.sha256).hexdigest()
 
 
-def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, dklen=32, **_SCRYPT)
+def _scrypt(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
+    memory = 128 * 2**log_n * r * 2 + 2**20
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**log_n, r=r, p=p, maxmem=memory, dklen=32)
 
 
 def _digest(text: str) -> bytes:

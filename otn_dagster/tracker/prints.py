@@ -9,6 +9,7 @@ coordinates beyond the fifth (about a metre), or in empty cells.
 
 import datetime as dt
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ import polars as pl
 from otn_dagster.telemetry import deployments, sheets, tags, vue
 from otn_dagster.telemetry.refusals import BadFile
 
+LARGEST_FORM = 2**20
+logger = logging.getLogger(__name__)
 COORDINATE_DECIMALS, OTHER_DECIMALS = 5, 9
 KEYS = {
     "tags": ["animal_id", "tag_code_space", "tag_id_code"],
@@ -52,15 +55,20 @@ def of_file(path: Path, kind: str) -> Print | None:
         if kind in ("detections", "events"):
             return _of_export(path, kind)
         rows = rows_of(path, kind)
-    except (BadFile, OSError, ValueError):
+        return Print(_hashes(map(_line, rows)), _hashes(_key(row, kind) for row in rows))
+    except Exception as error:  # whatever a stranger's file can raise, it must not stop the files of others
+        logger.info("%s has no print: %s: %s", path.name, type(error).__name__, error)
         return None
-    return Print(_hashes(map(_line, rows)), _hashes(_key(row, kind) for row in rows))
 
 
 def rows_of(path: Path, kind: str) -> list[Row]:
     """Normalised rows of a sheet or a project form: names in lower case, cells as text, empty ones left out."""
     if kind == "project":
+        if path.stat().st_size > LARGEST_FORM:
+            raise BadFile("larger than a form is", "Send the form alone.")
         content = sheets.decode(path.read_bytes())
+        if "\x00" in content:
+            raise BadFile("no text", "Send the form as text.")
         lines = (re.sub(r"\s+", " ", line).strip() for line in content.splitlines())
         return [{"line": line} for line in lines if line]
     module = {"tags": tags, "deployments": deployments}[kind]

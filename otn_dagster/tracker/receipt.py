@@ -3,9 +3,10 @@
 Belongs here: what happens between a folder and a loading run. Does not belong here: loading (``telemetry/``).
 """
 
+import logging
 import time
 
-from otn_dagster import database
+from otn_dagster import database, pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import intake
@@ -14,7 +15,8 @@ from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker import duplicates, follow_submissions, items
 from otn_dagster.tracker.configuration import load_tracker
 
-SECONDS_A_LOOK = 30.0
+SECONDS_A_LOOK = 20.0
+logger = logging.getLogger(__name__)
 
 
 def look(settings: Settings, before: Sizes, wait_for_stillness: bool = True, seconds: float = SECONDS_A_LOOK) -> Intake:
@@ -26,32 +28,43 @@ def look(settings: Settings, before: Sizes, wait_for_stillness: bool = True, sec
         found = intake.look(connection, settings, before, wait_for_stillness)
         for submission in found.received:
             follow_submissions.register(connection, submission, duplicates.RECEIPT)
-    compare(settings, seconds)
+    found.problems.extend(compare(settings, seconds))
     return found
 
 
-def compare(settings: Settings, seconds: float) -> int:
-    """Compare received files that were not compared yet, each in a transaction of its own; how many."""
-    end, done = time.monotonic() + seconds, 0
+def compare(settings: Settings, seconds: float) -> list[str]:
+    """Compare received files that were not compared yet, each in a transaction of its own; what went wrong.
+
+    A file that cannot be compared is loaded all the same, and never keeps others waiting.
+    """
+    end, problems = time.monotonic() + seconds, []
     quarantine = load_tracker().quarantine
     with database.connect(settings) as connection:
         waiting = [item.item_id for item in duplicates.waiting(connection)]
     for item_id in waiting:
         if time.monotonic() > end:
             break
-        with database.connect(settings) as connection:
-            duplicates.look(connection, settings, quarantine, items.get(connection, item_id, lock=True))
-        done += 1
-    return done
+        try:
+            with database.connect(settings) as connection:
+                duplicates.look(connection, settings, quarantine, items.get(connection, item_id, lock=True))
+        except Exception as error:
+            logger.exception("item %s could not be compared", item_id)
+            with database.connect(settings) as connection:
+                item = items.get(connection, item_id, lock=True)
+                duplicates.keep_unread(connection, item)
+            problems.append(f"{item.title}: could not be compared with earlier files ({type(error).__name__}: {error})")
+    return problems
 
 
 def ready(connection: Connection) -> list[tuple[Submission, str]]:
-    """Submissions to start now, each with its occasion: those that loading is ready for, and that nothing in the tracker stops."""
+    """Submissions to start now, each with its occasion: those that loading is ready for, and that nothing in the tracker stops;
+    and those that are loaded, but whose run died before its last check.
+    """
     stopped = {
         subject
         for (subject,) in connection.execute(
             "select subject from platform.tracker_items left join platform.tracker_prints p using (item_id) where flow = 'submission'"
-            " and (hold_by_person or hold = 'quarantined' or state in ('rejected', 'withdrawn')"
+            " and (hold_by_person or hold = 'quarantined' or state in ('rejected', 'withdrawn', 'superseded')"
             " or (state = 'received' and p.item_id is null))"
         ).fetchall()
     }
@@ -62,13 +75,10 @@ def ready(connection: Connection) -> list[tuple[Submission, str]]:
             " and i.state in ('received', 'loading') group by 1"
         ).fetchall()
     )
-    return [
-        (
-            submission,
-            f"{occasion} released {released[submission.submission_key]}"
-            if submission.submission_key in released
-            else occasion,
-        )
-        for submission, occasion in intake.ready(connection)
-        if submission.submission_key not in stopped
-    ]
+    found = []
+    for submission, occasion in intake.ready(connection, stopped):
+        key = submission.submission_key
+        found.append((submission, f"{occasion} released {released[key]}" if key in released else occasion))
+    locked = {node for _, node in pushes.locked(connection)}
+    found += [one for one in follow_submissions.unchecked(connection) if one[0].node not in locked]
+    return found

@@ -85,14 +85,11 @@ def _abandoned(connection: psycopg.Connection) -> int:
 def _claim(connection: psycopg.Connection, mail: MailSettings) -> Mail | None:
     """The next mail that is due, marked before anything is said to a server."""
     with connection.transaction():
-        sent = connection.execute(
-            "select count(*) from platform.outbox where state = 'sent' and changed_at > clock_timestamp() - interval '1 day'"
-        ).fetchone()
-        assert sent is not None
-        if mail.mode in ("live", "allowlist") and sent[0] >= mail.most_a_day:
-            return None
+        full = mail.mode in ("live", "allowlist") and outbox.sent_today(connection) >= mail.most_a_day
         row = connection.execute(
-            "select mail_no from platform.outbox where state = 'pending' and next_at <= clock_timestamp() order by mail_no limit 1 for update"
+            "select mail_no from platform.outbox where state = 'pending' and next_at <= clock_timestamp()"
+            " and (not %s or event in ('failure', 'silence', 'reminder')) order by mail_no limit 1 for update",
+            [full],
         ).fetchone()
         if row is None:
             return None
@@ -111,7 +108,7 @@ def _send(server: "_Server", mail: MailSettings, one: Mail) -> tuple[str, str, d
     except (ValueError, UnicodeError) as error:
         return "failed", f"no mail can be made of it: {error}", None
     try:
-        return "sent", server.deliver(message, [one.recipient, *mail.cc]), None
+        return "sent", server.deliver(message, [one.recipient, *_copies(mail)]), None
     except Uncertain as doubt:
         return "uncertain", str(doubt), None
     except NotDelivered as failure:
@@ -126,13 +123,17 @@ def is_allowed(mail: MailSettings, recipient: str) -> bool:
     return recipient.lower() in allowed or f"@{recipient.lower().rpartition('@')[2]}" in allowed
 
 
+def _copies(mail: MailSettings) -> list[str]:
+    return [address for address in mail.cc if mail.mode == "live" or is_allowed(mail, address)]
+
+
 def message_of(mail: MailSettings, one: Mail) -> EmailMessage:
     """The mail as it goes out: text and HTML, an id that stays the same however often it is tried."""
     message = EmailMessage(policy=SMTP)
     message["From"] = mail.sender
     message["To"] = formataddr((one.recipient_name or "", one.recipient))
-    if mail.cc:
-        message["Cc"] = ", ".join(mail.cc)
+    if copies := _copies(mail):
+        message["Cc"] = ", ".join(copies)
     message["Subject"] = one.title
     message["Date"] = format_datetime(dt.datetime.now(dt.UTC))
     message["Message-ID"] = one.message_id

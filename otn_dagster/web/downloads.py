@@ -21,11 +21,11 @@ from otn_dagster.telemetry.refusals import BadFile
 from otn_dagster.telemetry.snapshot import push_folder
 from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker import board, flows
-from otn_dagster.web.pages import HEADERS, Stop, Visit, page
+from otn_dagster.web.pages import HEADERS, Answer, Stop, Visit, page
 from otn_dagster.web.tracker_pages import CODE, item_of, project_of, push_date_of
 
-EXTRACT = re.compile(rf"^[a-z0-9]+_({'|'.join(FILE_WORD.values())})_detections_[0-9]{{4}}\.(zip|parquet)$")
-MOST_ROWS, MOST_EXPORTED = 500, 200_000
+EXTRACT = re.compile(rf"[a-z0-9]+_({'|'.join(FILE_WORD.values())})_detections_[0-9]{{4}}\.(zip|parquet)")
+MOST_ROWS, MOST_EXPORTED, MOST_COLUMNS, LARGEST_SHEET = 200, 100_000, 100, 20 * 2**20
 
 
 async def _submission(visit: Visit) -> Submission:
@@ -47,19 +47,19 @@ async def _submission(visit: Visit) -> Submission:
 
 
 @page
-async def submitted_file(visit: Visit) -> Response:
+async def submitted_file(visit: Visit) -> Answer:
     """GET the file as it came."""
     found = await _submission(visit)
     return _sent(found.path(visit.service.settings), visit.service.settings.submissions, found.file_name)
 
 
 @page
-async def sheet(visit: Visit) -> Response:
+async def sheet(visit: Visit) -> Answer:
     """GET the rows of a file as they are read, with their numbers in the file."""
     found = await _submission(visit)
     path, most = found.path(visit.service.settings), MOST_EXPORTED if visit.form else MOST_ROWS
     try:
-        columns, rows = await visit.ask(lambda _: _rows(found, path, found.parquet(visit.service.settings), most))
+        columns, rows = await visit.ask(lambda _: _read(found, path, found.parquet(visit.service.settings), most))
     except BadFile as error:
         raise Stop(422, f"{found.file_name}: {error}") from None
     except OSError:
@@ -69,6 +69,15 @@ async def sheet(visit: Visit) -> Response:
     return visit.page(
         "sheet", submission=found, columns=columns, rows=rows, most=most, item_id=visit.request.path_params["item_id"]
     )
+
+
+def _read(found: Submission, path: Path, parquet: Path, most: int) -> tuple[list[str], list[dict[str, Any]]]:
+    """Rows of a file, if it is small enough to be read beside instruments' pushes."""
+    size = path.stat().st_size
+    if found.kind not in ("detections", "events") and size > LARGEST_SHEET:
+        raise BadFile(f"it has {size / 2**20:,.0f} MiB, more than is shown here", "Take the file itself.")
+    columns, rows = _rows(found, path, parquet, most)
+    return columns[:MOST_COLUMNS], rows
 
 
 def _rows(found: Submission, path: Path, parquet: Path, most: int) -> tuple[list[str], list[dict[str, Any]]]:
@@ -86,10 +95,10 @@ def _rows(found: Submission, path: Path, parquet: Path, most: int) -> tuple[list
 
 
 @page
-async def extract(visit: Visit) -> Response:
+async def extract(visit: Visit) -> Answer:
     """GET an extract of a push, for the people of its project."""
     date, code, name = push_date_of(visit), visit.request.path_params["code"], visit.request.path_params["name"]
-    if not CODE.match(code) or not EXTRACT.match(name):
+    if not CODE.fullmatch(code) or not EXTRACT.fullmatch(name):
         raise Stop(404, "There is no such extract.")
     if not await visit.ask(lambda connection: board.belongs_to(connection, visit.person, code)):
         raise Stop(401 if visit.person is None else 404, f"Extracts of {code} are for its people and its node.")
@@ -98,7 +107,7 @@ async def extract(visit: Visit) -> Response:
 
 
 @page
-async def picture(visit: Visit) -> Response:
+async def picture(visit: Visit) -> Answer:
     """GET a picture of a project's report."""
     date, code, kind = push_date_of(visit), await project_of(visit), visit.request.path_params["kind"]
     if kind not in ("abacus", "map"):

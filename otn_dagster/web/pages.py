@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -21,6 +21,7 @@ from psycopg import Connection
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
+from otn_dagster.live.configuration import Limits
 from otn_dagster.tracker import export, people, wording
 from otn_dagster.tracker.board import Reader
 from otn_dagster.tracker.configuration import TrackerSettings
@@ -38,11 +39,18 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+STRANGERS = Limits(requests_per_second=30)
+MOST_IN_A_WORKBOOK = 20_000
 FORMATS = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+
+
+def cookie(settings: TrackerSettings, name: str) -> str:
+    """Over TLS with the prefix that lets no other site of the domain plant one."""
+    return f"__Host-{name}" if settings.web_url.startswith("https://") else name
 
 
 class Stop(Exception):
@@ -68,19 +76,33 @@ class Visit:
     async def of(cls, request: Request) -> "Visit":
         """Who visits: looked up anew for every page, so that a session that ended shows nothing more."""
         service: Service = request.app.state.service
-        token = request.cookies.get(SESSION)
-        person = await service.read(lambda connection: people.of_session(connection, token)) if token else None
+        token = request.cookies.get(cookie(service.tracker, SESSION))
+        if not service.knows_session(token):  # strangers share what strangers may ask
+            service.quotas.request("visitors", STRANGERS)
+        person = await service.visit(lambda connection: people.of_session(connection, token)) if token else None
+        service.remember_session(token, person is not None)
         return cls(request, service, service.tracker, token if person else None, person)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether people reach the site over TLS."""
+        return self.settings.web_url.startswith("https://")
+
+    def cookie(self, name: str) -> str:
+        """A cookie's full name."""
+        return cookie(self.settings, name)
 
     @property
     def reader(self) -> Reader:
         """What they may see."""
-        open_live = tuple(name for name, one in self.service.served.items() if one.dataset.read == "everyone")
+        open_live = tuple(
+            name for name, one in self.service.served.items() if one.dataset.read == "everyone" and not one.unpublished
+        )
         return Reader(self.person, self.settings.access, open_live)
 
     async def ask[Found](self, question: Callable[[Connection], Found]) -> Found:
         """Ask the database."""
-        return await self.service.read(question)
+        return await self.service.visit(question)
 
     def parameter(self, name: str) -> str | None:
         """A parameter of the address, once."""
@@ -93,8 +115,12 @@ class Visit:
             raise Stop(401, "Sign in to see this.")
         return self.person
 
-    def page(self, template: str, status: int = 200, **values: Any) -> Response:
-        """A page."""
+    def page(self, template: str, status: int = 200, **values: Any) -> "Made":
+        """A page; it is made in a thread of its own kind, so that no instrument waits for it."""
+        return partial(self.page_now, template, status, **values)
+
+    def page_now(self, template: str, status: int = 200, **values: Any) -> Response:
+        """A small page, at once."""
         token = people.form_token(self.session) if self.session else ""
         text = wording.render(
             f"pages/{template}.html",
@@ -108,8 +134,15 @@ class Visit:
         )
         return Response(text, status, HEADERS, "text/html; charset=utf-8")
 
-    def listing(self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], form: str) -> Response:
+    def listing(self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], form: str) -> "Made":
         """A list as json, csv or xlsx."""
+        if form == "xlsx" and len(rows) > MOST_IN_A_WORKBOOK:
+            raise Stop(
+                413, f"A workbook holds {MOST_IN_A_WORKBOOK:,} rows here, and these are more: take csv, or filter."
+            )
+        return partial(self._listing, name, columns, rows, form)
+
+    def _listing(self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], form: str) -> Response:
         if form == "json":
             plain = [{column: export.plain(row.get(column)) for column in columns} for row in rows]
             body = msgspec.json.encode({name: plain, "count": len(plain)})
@@ -117,10 +150,8 @@ class Visit:
             body = export.as_csv(columns, rows).encode()
         else:
             body = export.as_xlsx(columns, rows, dt.datetime.now(dt.UTC))
-        headers = (
-            {**HEADERS, "Content-Disposition": f'attachment; filename="{name}.{form}"'} if form != "json" else HEADERS
-        )
-        return Response(body, 200, headers, FORMATS[form])
+        disposition = {"Content-Disposition": f'attachment; filename="{name}.{form}"'} if form != "json" else {}
+        return Response(body, 200, {**HEADERS, **disposition}, FORMATS[form])
 
     @property
     def form(self) -> str | None:
@@ -170,7 +201,11 @@ def is_own(request: Request) -> bool:
     return origin is None or origin.partition("://")[2] == request.headers.get("host")
 
 
-def page(endpoint: Callable[[Visit], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+Made = Callable[[], Response]  # an answer that is still to be made
+Answer = Response | Made
+
+
+def page(endpoint: Callable[[Visit], Awaitable[Answer]]) -> Callable[[Request], Awaitable[Response]]:
     """An endpoint that takes a visit; what goes wrong becomes a page, or json for who asked for json."""
 
     @wraps(endpoint)
@@ -178,7 +213,8 @@ def page(endpoint: Callable[[Visit], Awaitable[Response]]) -> Callable[[Request]
         visit = None
         try:
             visit = await Visit.of(request)
-            return await endpoint(visit)
+            made = await endpoint(visit)
+            return await visit.service.make(made) if callable(made) and not isinstance(made, Response) else made
         except Stop as stop:
             return _stopped(request, visit, stop)
         except Refused as refused:
@@ -201,7 +237,7 @@ def _stopped(request: Request, visit: Visit | None, stop: Stop) -> Response:
     if visit is None:
         service: Service = request.app.state.service
         visit = Visit(request, service, service.tracker, None, None)
-    return visit.page("message", stop.status, text=stop.text)
+    return visit.page_now("message", stop.status, text=stop.text)
 
 
 def redirect(where: str) -> Response:

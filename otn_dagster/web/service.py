@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from starlette.concurrency import run_in_threadpool
 
 from otn_dagster import database
-from otn_dagster.config import Settings
+from otn_dagster.config import BadConfiguration, Settings
 from otn_dagster.live import configuration, keys, registry
 from otn_dagster.live.configuration import Dataset
 from otn_dagster.live.keys import Key
@@ -34,6 +34,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 KEY_SECONDS = 5.0
 SECONDS_TO_A_CONNECTION = 5.0
 MOST_READERS, MOST_READERS_WAITING = 3, 30
+MOST_VISITORS, MOST_MAKERS, MOST_SESSIONS = 4, 2, 10_000
 KEYLESS_BYTES = 2_000_000
 
 
@@ -46,6 +47,7 @@ class Served:
     version: int
     quick: QuickLook
     disabled: str | None
+    unpublished: str | None
 
     @property
     def most_bytes(self) -> int:
@@ -67,15 +69,17 @@ class Service:
         self.tracker = load_tracker()
         self._make_writer = make_writer
         self._stamp: object = None
+        self._sessions: dict[str, float] = {}
         self._keys: dict[str, tuple[Key | None, float]] = {}
         self._watcher: asyncio.Task | None = None
 
     async def start(self) -> None:
         """Open the database, read the configuration, keep it up to date."""
         url = await run_in_threadpool(lambda: database.ready(database.database_url(self.settings)))
-        self.pool, self.read_pool = _pool(url, 8), _pool(url, MOST_READERS)
-        self._readers = CapacityLimiter(MOST_READERS)
-        for pool in (self.pool, self.read_pool):
+        self.pool, self.read_pool, self.visit_pool = _pool(url, 8), _pool(url, MOST_READERS), _pool(url, MOST_VISITORS)
+        self._readers, self._visitors = CapacityLimiter(MOST_READERS), CapacityLimiter(MOST_VISITORS)
+        self._makers = CapacityLimiter(MOST_MAKERS)
+        for pool in (self.pool, self.read_pool, self.visit_pool):
             await run_in_threadpool(pool.open, True, 30.0)
         self.writer = self._make_writer(lambda: psycopg.connect(url, connect_timeout=5))
         await run_in_threadpool(self._look, True)
@@ -88,7 +92,7 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
         await self.writer.drain()
-        for pool in (self.pool, self.read_pool):
+        for pool in (self.pool, self.read_pool, self.visit_pool):
             await run_in_threadpool(pool.close)
 
     async def _watch(self) -> None:
@@ -101,7 +105,7 @@ class Service:
 
     def _look(self, first: bool) -> None:
         """Read configuration that changed, and the switches that people turned."""
-        self.tracker = load_tracker()
+        self._look_at_tracker()
         stamp = configuration.stamp_of()
         changed = first or stamp != self._stamp
         found = configuration.load_live() if changed else None
@@ -114,17 +118,22 @@ class Service:
                 served[name] = self._serve(connection, dataset, changed)
         self.served, self._stamp = served, stamp
 
+    def _look_at_tracker(self) -> None:
+        try:
+            self.tracker = load_tracker()
+        except BadConfiguration as error:  # nothing more is opened than before
+            logger.warning("the tracker goes on with its settings of before: %s", error)
+
     def _serve(self, connection: psycopg.Connection, dataset: Dataset, changed: bool) -> Served:
         before = self.served.get(dataset.name)
-        disabled = None
         if before and not changed:
-            disabled = registry.switches(connection, dataset).disabled
-            return Served(dataset, before.schema, before.version, before.quick, disabled)
+            now = registry.switches(connection, dataset)
+            return Served(dataset, before.schema, before.version, before.quick, now.disabled, now.unpublished)
         version = registry.register(connection, dataset)
-        disabled = registry.switches(connection, dataset).disabled
+        now = registry.switches(connection, dataset)
         schema = dataset.schema_
         quick = before.quick if before and before.schema == schema else QuickLook(schema)
-        return Served(dataset, schema, version, quick, disabled)
+        return Served(dataset, schema, version, quick, now.disabled, now.unpublished)
 
     async def read[Result](self, ask: Callable[[psycopg.Connection], Result]) -> Result:
         """Ask for a reader: few at once, on connections of their own, so that readers never keep pushes waiting."""
@@ -137,6 +146,42 @@ class Service:
             raise Refused(
                 "unavailable", "the question took too long, or the database cannot be reached", retry_after=2
             ) from None
+
+    async def visit[Result](self, ask: Callable[[psycopg.Connection], Result]) -> Result:
+        """Ask or act for a person who visits a page: on connections of their own, and for some seconds at most."""
+        if self._visitors.statistics().tasks_waiting >= MOST_READERS_WAITING:
+            raise Refused("busy", "too many are visiting")
+
+        def asked(connection: psycopg.Connection) -> Result:
+            connection.execute("set local statement_timeout = '20s'")
+            return ask(connection)
+
+        try:
+            return await to_thread.run_sync(self._ask, self.visit_pool, asked, limiter=self._visitors)
+        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            logger.warning("a visitor was not answered: %s", error)
+            raise Refused(
+                "unavailable", "this took too long, or the database cannot be reached", retry_after=2
+            ) from None
+
+    async def make[Result](self, made: Callable[[], Result]) -> Result:
+        """Make a page or a list in a thread, few at once."""
+        if self._makers.statistics().tasks_waiting >= MOST_READERS_WAITING:
+            raise Refused("busy", "too many are visiting")
+        return await to_thread.run_sync(made, limiter=self._makers)
+
+    def knows_session(self, token: str | None) -> bool:
+        """Whether a session was good a moment ago: who has one does not share what strangers may ask."""
+        return token is not None and self._sessions.get(token, 0.0) > time.monotonic()
+
+    def remember_session(self, token: str | None, good: bool) -> None:
+        """What was found when it was looked up."""
+        if token and good:
+            if len(self._sessions) > MOST_SESSIONS:
+                self._sessions.clear()
+            self._sessions[token] = time.monotonic() + KEY_SECONDS
+        elif token:
+            self._sessions.pop(token, None)
 
     async def query[Result](self, ask: Callable[[psycopg.Connection], Result]) -> Result:
         """Ask the database in a thread, in one transaction; raises Refused where it cannot be reached."""

@@ -21,34 +21,40 @@ from otn_dagster.tracker.people import BadSignIn
 from otn_dagster.web.pages import SESSION, Stop, Visit, page, read_form, redirect
 
 FORM = "otn_form"
-EVERYBODY = Limits(requests_per_second=5)
-_LOCAL = re.compile(r"^/tracker(/[A-Za-z0-9._~/-]*)?$")
+FROM_A_PLACE, EVERYBODY = Limits(requests_per_second=2), Limits(requests_per_second=10)
+_LOCAL = re.compile(r"/tracker(/[A-Za-z0-9._~/-]*)?")
 
 
 def _cookie(visit: Visit, answer: Response, name: str, value: str, seconds: int) -> None:
-    secure = visit.settings.web_url.startswith("https://")
-    answer.set_cookie(name, value, max_age=seconds, path="/tracker", secure=secure, httponly=True, samesite="lax")
+    name = visit.cookie(name)
+    answer.set_cookie(name, value, max_age=seconds, path="/", secure=visit.is_secure, httponly=True, samesite="lax")
 
 
 def _form_page(visit: Visit, template: str, status: int = 200, **values: str) -> Response:
     token = secrets.token_urlsafe(24)
-    answer = visit.page(template, status, sign_in_token=token, **values)
+    answer = visit.page_now(template, status, sign_in_token=token, **values)
     _cookie(visit, answer, FORM, token, 3600)
     return answer
 
 
 async def _fields(visit: Visit) -> dict[str, str]:
     fields = await read_form(visit.request)
-    expected = visit.request.cookies.get(FORM) or secrets.token_hex(16)
+    expected = visit.request.cookies.get(visit.cookie(FORM)) or secrets.token_hex(16)
     if not hmac.compare_digest(fields.get("sign_in_token", "").encode(), expected.encode()):
         raise Stop(403, "This form is too old, or cookies are switched off. Go back, reload the page and try again.")
+    visit.service.quotas.request(f"signing in from {_place(visit)}", FROM_A_PLACE)
     visit.service.quotas.request("signing in", EVERYBODY)
     return fields
 
 
+def _place(visit: Visit) -> str:
+    """Where a request comes from; behind a proxy that is the proxy."""
+    return visit.request.client.host if visit.request.client else ""
+
+
 def _next(value: str | None) -> str:
     """A page of the tracker; never another site."""
-    return value if value and _LOCAL.match(value) and "//" not in value and ".." not in value else "/tracker"
+    return value if value and _LOCAL.fullmatch(value) and "//" not in value and ".." not in value else "/tracker"
 
 
 @page
@@ -65,17 +71,17 @@ async def sign_in(visit: Visit) -> Response:
     hours = visit.settings.access.session_hours
 
     def ask(connection: Connection) -> str:
-        return people.sign_in(connection, email, password, hours)
+        return people.sign_in(connection, email, password, hours, _place(visit))
 
     try:
-        token = await visit.service.read(ask)
+        token = await visit.ask(ask)
     except BadSignIn as problem:
         return _form_page(
             visit, "sign_in", 403, next=_next(fields.get("next")), problem=str(problem), email=email[:254]
         )
     answer = redirect(_next(fields.get("next")))
     _cookie(visit, answer, SESSION, token, int(hours * 3600))
-    answer.delete_cookie(FORM, path="/tracker")
+    answer.delete_cookie(visit.cookie(FORM), path="/", secure=visit.is_secure)
     return answer
 
 
@@ -84,9 +90,9 @@ async def sign_out(visit: Visit) -> Response:
     """POST sign-out."""
     await visit.form_fields()
     token = visit.session or ""
-    await visit.service.query(lambda connection: people.sign_out(connection, token))
+    await visit.ask(lambda connection: people.sign_out(connection, token))
     answer = redirect("/tracker")
-    answer.delete_cookie(SESSION, path="/tracker")
+    answer.delete_cookie(visit.cookie(SESSION), path="/", secure=visit.is_secure)
     return answer
 
 
@@ -103,8 +109,8 @@ async def accept_invitation(visit: Visit) -> Response:
     if fields.get("password") != fields.get("again"):
         return _form_page(visit, "invitation", 400, problem="The two passwords differ.")
     try:
-        await visit.service.read(
-            lambda connection: people.accept(connection, fields.get("token", ""), fields["password"])
+        await visit.ask(
+            lambda connection: people.accept(connection, fields.get("token", ""), fields.get("password", ""))
         )
     except BadSignIn as problem:
         return _form_page(visit, "invitation", 400, problem=str(problem))

@@ -35,7 +35,7 @@ async def act(visit: Visit) -> Response:
         acting.act(connection, settings, item["item_id"], action, person.email, reason, choice, int(version))
 
     try:
-        await visit.service.query(ask)
+        await visit.ask(ask)
     except NotAllowed as refused:
         raise Stop(409, str(refused)) from None
     return redirect(f"/tracker/items/{item['item_id']}")
@@ -58,7 +58,7 @@ async def decide_mail(visit: Visit) -> Response:
         outbox.decide(connection, int(number), fields.get("choice", ""), person.email, why)
 
     try:
-        await visit.service.query(ask)
+        await visit.ask(ask)
     except ValueError as refused:
         raise Stop(409, str(refused)) from None
     return redirect(f"/tracker/outbox/{int(number)}")

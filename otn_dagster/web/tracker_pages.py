@@ -24,10 +24,10 @@ from otn_dagster.telemetry.extracts import file_stem
 from otn_dagster.telemetry.extracts_list import CHANGES_FILE, TYPES
 from otn_dagster.telemetry.snapshot import push_folder
 from otn_dagster.tracker import board, duplicates, facts, flows, items, outbox, wording
-from otn_dagster.web.pages import HEADERS, Stop, Visit, address, page
+from otn_dagster.web.pages import HEADERS, Answer, Stop, Visit, address, page
 
-PUSH_DATE = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
-CODE = re.compile(r"^[A-Z][A-Z0-9]{1,15}$")
+PUSH_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+CODE = re.compile(r"[A-Z][A-Z0-9]{1,15}")
 EXTRACT_COLUMNS = [
     "push_date",
     "detection_extract",
@@ -73,7 +73,7 @@ WORDS = {"rejected": "reject", "loading": "reopen", "withdrawn": "withdraw", "re
 
 
 @page
-async def show_board(visit: Visit) -> Response:
+async def show_board(visit: Visit) -> Answer:
     """GET the board: every dataset that the reader may see, by state, filtered."""
     known = board.Filter.names()
     unknown = sorted(set(visit.request.query_params) - {*known, "page", "format"})
@@ -122,23 +122,27 @@ async def item_of(visit: Visit) -> dict[str, Any]:
 
 
 @page
-async def show_item(visit: Visit) -> Response:
+async def show_item(visit: Visit) -> Answer:
     """GET one item: its way so far, checks, files, duplicates, runs, and what a person may do."""
     found = await item_of(visit)
     item_id, reader = found["item_id"], visit.reader
 
     def ask(connection: Connection) -> dict[str, Any]:
         code = found["collectioncode"]
-        inside = visit.reader.is_staff or (bool(code) and board.belongs_to(connection, visit.person, code))
+        acts = visit.person is not None and visit.person.acts_for(found["node"])
+        inside = acts or (bool(code) and board.belongs_to(connection, visit.person, code))
         similar = [
             {**one, "visible": board.item(connection, reader, one["item_id"]) is not None}
             for one in duplicates.of(connection, item_id)
         ]
+        if not visit.reader.is_staff:  # that another project has the same table is not for everybody
+            similar = [one for one in similar if one["visible"]]
         now = items.get(connection, item_id)
         is_file = found["flow"] == flows.SUBMISSION
         return {
             "lines": [line if inside else _for_everybody(line) for line in items.history(connection, item_id)],
-            "facts": list(facts.of(connection, item_id).values()),
+            "facts": list(facts.of(connection, item_id).values()) if inside else [],
+            "staff": visit.reader.is_staff,
             "duplicates": similar,
             "inside": inside,
             "withdrawing": items.signatures(connection, now, "withdrawn"),
@@ -162,13 +166,14 @@ async def show_item(visit: Visit) -> Response:
     )
 
 
-PERSONAL = {"owner", "before", "signed by", "asked_by"}
+PUBLIC = {"push", "snapshot", "detections", "rows", "checks", "certificate", "extracts", "summaries", "mode", "window"}
 
 
 def _for_everybody(line: items.Line) -> items.Line:
-    """A line of the history without names of people, for who is neither of the project nor of its node."""
+    """A line of the history without names of people, words of files, or places, for who is neither of project nor node."""
     actor = "a person" if line.actor_kind == "person" else line.actor
-    return replace(line, actor=actor, evidence={name: v for name, v in line.evidence.items() if name not in PERSONAL})
+    evidence = {name: value for name, value in line.evidence.items() if name in PUBLIC}
+    return replace(line, actor=actor, evidence=evidence, note=None, run_id=None)
 
 
 def _way(flow: str, lines: list[items.Line]) -> list[dict[str, Any]]:
@@ -214,7 +219,7 @@ def _refused(connection: Connection, subject: str) -> list[tuple[Any, ...]]:
 
 
 @page
-async def show_pushes(visit: Visit) -> Response:
+async def show_pushes(visit: Visit) -> Answer:
     """GET all pushes."""
     found = await visit.ask(board.pushes)
     rows = [{"push_date": date, "cutoff": cutoff, "finished": finished} for date, cutoff, finished in found]
@@ -227,7 +232,7 @@ def push_date_of(visit: Visit) -> str:
     """The push of the path."""
     date = visit.request.path_params["push_date"]
     try:
-        if PUSH_DATE.match(date):
+        if PUSH_DATE.fullmatch(date):
             return dt.date.fromisoformat(date).isoformat()
     except ValueError:
         pass
@@ -235,7 +240,7 @@ def push_date_of(visit: Visit) -> str:
 
 
 @page
-async def show_push(visit: Visit) -> Response:
+async def show_push(visit: Visit) -> Answer:
     """GET one push: towards the cut-off, its certificate, its extracts."""
     date, reader = push_date_of(visit), visit.reader
 
@@ -251,7 +256,7 @@ async def show_push(visit: Visit) -> Response:
         raise Stop(404, f"There is no push of {date}.")
     made = push_folder(visit.service.settings, date) / CERTIFICATE
     concerned = reader.is_staff or (visit.person is not None and bool(rows))
-    certificate = json.loads(made.read_text(encoding="utf-8")) if concerned and made.exists() else None
+    certificate = await visit.ask(lambda _: _certificate(made)) if concerned else None
     files = await visit.ask(
         lambda connection: {
             name: found
@@ -270,6 +275,13 @@ async def show_push(visit: Visit) -> Response:
         chart=_chart(push),
         cutoff=push.cutoffs[-1][1] if push.cutoffs else None,
     )
+
+
+def _certificate(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    made = json.loads(path.read_text(encoding="utf-8"))
+    return {**made, "files": len(made["files"])}
 
 
 def _chart(push: board.Push) -> dict[str, Any] | None:
@@ -296,13 +308,13 @@ def _chart(push: board.Push) -> dict[str, Any] | None:
 async def project_of(visit: Visit) -> str:
     """The collection of the path, if its page is the reader's to see."""
     code, reader = visit.request.path_params["code"], visit.reader
-    if not CODE.match(code) or not await visit.ask(lambda c: board.sees_project(c, reader, code)):
+    if not CODE.fullmatch(code) or not await visit.ask(lambda c: board.sees_project(c, reader, code)):
         raise Stop(401 if visit.person is None else 404, "There is no such project, or it is not yours to see.")
     return code
 
 
 @page
-async def show_projects(visit: Visit) -> Response:
+async def show_projects(visit: Visit) -> Answer:
     """GET the projects that the reader may see."""
     reader = visit.reader
 
@@ -322,7 +334,7 @@ async def show_projects(visit: Visit) -> Response:
 
 
 @page
-async def show_project(visit: Visit) -> Response:
+async def show_project(visit: Visit) -> Answer:
     """GET one project: what is new since the last push, its datasets, extracts and people."""
     code, reader = await project_of(visit), visit.reader
 
@@ -371,7 +383,7 @@ def _changes(folder: Path, code: str) -> list[dict[str, Any]]:
 
 
 @page
-async def show_outbox(visit: Visit) -> Response:
+async def show_outbox(visit: Visit) -> Answer:
     """GET the outbox, for analysts: who is told what, and what is doubtful."""
     if visit.must_sign_in().role != "analyst":
         raise Stop(403, "The outbox names people of all projects: it is for analysts.")
@@ -383,7 +395,7 @@ async def show_outbox(visit: Visit) -> Response:
 
 
 @page
-async def show_mail(visit: Visit) -> Response:
+async def show_mail(visit: Visit) -> Answer:
     """GET one mail, for analysts."""
     if visit.must_sign_in().role != "analyst":
         raise Stop(403, "The outbox names people of all projects: it is for analysts.")

@@ -16,7 +16,9 @@ from starlette.testclient import TestClient
 from otn_dagster import headless
 from otn_dagster.config import PROJECT_ROOT, load_settings
 from otn_dagster.embedded import EmbeddedServer
+from otn_dagster.live.configuration import Limits
 from otn_dagster.tracker import people
+from otn_dagster.web import pages, signing_in
 from otn_dagster.web.app import make_app
 from otn_dagster.web.service import Service
 from tests.conftest import new_database
@@ -124,10 +126,13 @@ class Site:
 
 @contextmanager
 def serving(node: Node) -> Iterator[Site]:
-    """The service on a node, without sockets."""
-    app = make_app(Service(node.settings))
-    with TestClient(app):
-        yield Site(node, app)
+    """The service on a node, without sockets; visitors may ask as fast as tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((pages, "STRANGERS"), (signing_in, "EVERYBODY"), (signing_in, "FROM_A_PLACE")):
+            patch.setattr(module, name, Limits(requests_per_second=10_000))
+        app = make_app(Service(node.settings))
+        with TestClient(app):
+            yield Site(node, app)
 
 
 @pytest.fixture

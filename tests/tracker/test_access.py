@@ -133,7 +133,7 @@ def test_a_project_s_people_see_it_and_have_its_files(site: Site):
     import hashlib
 
     assert hashlib.sha256(harriet.get("/tracker/items/2/file").content).hexdigest() == received
-    assert harriet.get("/tracker/items/2/rows", params={"format": "csv"}).text.startswith("row,")
+    assert harriet.get("/tracker/items/2/rows", params={"format": "csv"}).text.startswith('"row",')
     assert harriet.act(2, "hold", choice="needs_researcher").status_code == 403  # a reader acts on nothing
     assert harriet.get("/tracker/outbox").status_code == 403
 
@@ -224,14 +224,17 @@ def test_signing_in_leads_nowhere_else(site: Site, next_page: str):
 
 
 def test_who_guesses_has_to_wait(site: Site, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(people, "_SCRYPT", {"n": 2, "r": 8, "p": 1, "maxmem": 2**20})
+    monkeypatch.setattr(people, "_SCRYPT", (1, 8, 1))
     site.person("ann@example.net")
     visitor = site.visitor()
     for _ in range(people.MOST_FAILURES):
         with pytest.raises(people.BadSignIn, match="do not belong"), site.node.connect() as connection:
-            people.sign_in(connection, "ann@example.net", "guess", 1)
+            people.sign_in(connection, "ann@example.net", "guess", 1, "testclient")
     with pytest.raises(people.BadSignIn, match="Too many"), site.node.connect() as connection:
-        people.sign_in(connection, "ann@example.net", PASSWORD, 1)
+        people.sign_in(connection, "ann@example.net", PASSWORD, 1, "testclient")
+    with site.node.connect() as connection:
+        assert people.sign_in(connection, "ann@example.net", PASSWORD, 1, "elsewhere")  # a stranger locks nobody out
+        connection.rollback()
     assert "Too many" in visitor.sign_in("ann@example.net").text
 
 

@@ -147,6 +147,7 @@ create table platform.sign_ins (
 create index sign_ins_by_person on platform.sign_ins (email);
 create table platform.failed_sign_ins (
     email_sha256 bytea not null,
+    client_sha256 bytea not null,
     at timestamptz not null default clock_timestamp()
 );
 create index failed_sign_ins_by_person on platform.failed_sign_ins (email_sha256, at);
