@@ -4,9 +4,15 @@ Belongs here: which pages are shown and how. Does not belong here: starting the 
 """
 
 import argparse
+import secrets
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
+
+from otn_dagster import database
+from otn_dagster.config import load_settings
+from otn_dagster.servers import server_of
+from otn_dagster.tracker import people
 
 HERE = Path(__file__).parent / "pictures"
 CHROMIUM = "/usr/bin/chromium"
@@ -18,6 +24,12 @@ PAGES = {
     "stream-qc": "/assets/stream_qc?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
     "live": "/assets/live_dataset?view=partitions&partition=demo-buoy",
     "report": "/assets/push_report?partition=SHRK%7C2026-10-15",
+}
+
+WEB_PAGES = {
+    "tracker": "/tracker",
+    "tracker-item": "/tracker/items/9",
+    "tracker-push": "/tracker/pushes/2026-10-15",
 }
 
 # Pages on which a plot is opened, and which of them.
@@ -35,10 +47,27 @@ def take(page: Page, address: str, name: str, path: str) -> None:
     page.screenshot(path=HERE / f"{name}.png")
 
 
+def sign_in(page: Page, address: str) -> None:
+    """An analyst's account of its own, by an invitation."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        code = people.invite(connection, "ada@example.org", "Ada", "analyst", [], "screenshots")
+    password = secrets.token_urlsafe(16)
+    page.goto(f"{address}/tracker/invitation")
+    page.get_by_label("Code of the invitation").fill(code)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_label("Again").fill(password)
+    page.get_by_role("button", name="Choose").click()
+    page.get_by_label("Address").fill("ada@example.org")
+    page.get_by_label("Password").fill(password)
+    page.locator("main").get_by_role("button", name="Sign in").click()
+
+
 def main() -> None:
     """Take all of them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--address", default="http://127.0.0.1:3000")
+    parser.add_argument("--web", default="http://127.0.0.1:3001")
     parser.add_argument("--only", nargs="*", help="only these pictures")
     arguments = parser.parse_args()
     HERE.mkdir(exist_ok=True)
@@ -51,6 +80,11 @@ def main() -> None:
             if arguments.only and name not in arguments.only:
                 continue
             take(page, arguments.address, name, path)
+        wanted = {name: path for name, path in WEB_PAGES.items() if not arguments.only or name in arguments.only}
+        if wanted:
+            sign_in(page, arguments.web)
+        for name, path in wanted.items():
+            take(page, arguments.web, name, path)
         browser.close()
 
 

@@ -22,6 +22,8 @@ from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import Network, make_network
 from otn_dagster.servers import Dagster, WebService
 from otn_dagster.telemetry import submissions
+from otn_dagster.tracker import acting, board
+from otn_dagster.tracker.configuration import load_tracker
 
 SETTLED = {"loaded", "refused", "held", "waiting", "superseded"}
 LONGEST_WAIT_SECONDS = 1500
@@ -69,6 +71,10 @@ def run_demo(settings: Settings, console: Console, port: int, web_port: int, see
         with console.status("detections meet the ocean"):
             headless.run_job("join_ocean", last)
         _say_what_was_made(settings, console, last, following)
+        console.print(
+            f"\nThe tracker is at [bold]{web.url}/tracker[/]; sign in after "
+            "[bold]otn-dagster people invite you@example.org --role analyst --by you[/]"
+        )
         if stay_open:
             console.print(
                 f"\nThe UI is open at [bold]{dagster.url}[/], the web service at [bold]{web.url}[/]; stop with Ctrl-C."
@@ -91,12 +97,22 @@ def _load_by_sensors(settings: Settings, console: Console, network: Network, wav
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(f"the sensors load wave {wave}", total=len(files))
         while time.monotonic() < end:
+            _release_what_is_quarantined(settings, console)
             settled, received = _settled(settings, files)
             progress.update(task, completed=settled)
             if settled == len(files) and received == 0:
                 return
             time.sleep(1)
     raise TimeoutError(f"the sensors did not load wave {wave} in time; see {settings.data / 'dagster.log'}")
+
+
+def _release_what_is_quarantined(settings: Settings, console: Console) -> None:
+    """What a node manager does after looking: the recoveries of a season do change a sheet by a lot."""
+    with database.connect(settings) as connection:
+        for item in board.items(connection, board.ALL, board.Filter(hold="quarantined"), None):
+            why = "the season's recoveries came in, as expected"
+            acting.act(connection, load_tracker(), item["item_id"], "release", "demo@example.org", why)
+            console.print(f"  [yellow]quarantined[/] {item['title']}: {item['hold_why']}; looked at and released")
 
 
 def _settled(settings: Settings, files: list) -> tuple[int, int]:
