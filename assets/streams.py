@@ -12,7 +12,7 @@ import dagster as dg
 from assets.reporting import OWNERS, failing_rows, markdown_table
 from otn_dagster import figures
 from otn_dagster.partitions import streams as stream_keys
-from otn_dagster.resources import Streams
+from otn_dagster.resources import Streams, actor_of
 from otn_dagster.streams import (
     gaps,
     harvest,
@@ -61,6 +61,7 @@ def stream_request(context: dg.AssetExecutionContext, config: Ask, streams: Stre
         )
     except (SourceUnavailable, NothingThere, KeyError) as error:
         raise dg.Failure(f"{key}: {error}") from error
+    streams.follow(key, actor_of(context))
     return dg.MaterializeResult(metadata={"what": asked.what, **_requests(harvester, key)})
 
 
@@ -93,6 +94,7 @@ def stream_store(context: dg.AssetExecutionContext, streams: Streams):
     found: list[Gate] = []
     if active:
         progress = harvester.ingest(active[0].request_no)
+        streams.follow(key, actor_of(context))
         context.log.info(progress.what)
         found = progress.gates
         if progress.request.held or progress.request.state == "failed":

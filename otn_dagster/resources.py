@@ -16,7 +16,7 @@ from otn_dagster.database import Connection
 from otn_dagster.live import apply, detections, remote, silence
 from otn_dagster.live.configuration import Dataset, LiveDatasets, load_live
 from otn_dagster.pushes import LoadingLocked
-from otn_dagster.streams import configuration
+from otn_dagster.streams import configuration, requests
 from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.spread import spread_of
@@ -26,7 +26,7 @@ from otn_dagster.telemetry import snapshot as snapshots
 from otn_dagster.telemetry.decisions import HeldForPerson
 from otn_dagster.telemetry.refusals import BadFile
 from otn_dagster.telemetry.submissions import Submission
-from otn_dagster.tracker import follow_submissions, notices
+from otn_dagster.tracker import follow_live, follow_streams, follow_submissions, notices
 from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.follow_submissions import OnHold
 from otn_dagster.tracker.items import Actor
@@ -111,6 +111,12 @@ class Streams(dg.ConfigurableResource):
         """What asks, looks and ingests."""
         return Harvester(load_settings(), configuration.load_streams(), spread_for=spread_of)
 
+    def follow(self, key: str, actor: Actor) -> None:
+        """Bring the tracker after the newest request of a stream."""
+        with self.harvester().connect() as connection:
+            for request in requests.newest(connection, key, 1):
+                follow_streams.follow(connection, request.request_no, actor)
+
     def store(self, key: str) -> StreamStore:
         """The store of a stream."""
         return StreamStore(configuration.store_location(load_settings(), configuration.load_streams(), key))
@@ -149,7 +155,9 @@ class Live(NodeDatabase):
         taken = remote.take_all(self.settings, dataset) if dataset.source else []
         try:
             with self.connect() as connection:
-                return taken, apply.apply(connection, dataset, run_id)
+                applied = apply.apply(connection, dataset, run_id)
+                follow_live.follow_or_say(connection, dataset, Actor.run("apply_live", run_id))
+                return taken, applied
         except apply.NeedsReplay as error:
             raise dg.Failure(str(error), allow_retries=False) from error
 

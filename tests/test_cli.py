@@ -42,7 +42,7 @@ def test_load_and_push(node: Node):
     assert call("load") == (0, {"files": [], "problems": [], "good": True})
     code, pushed = call("push", "2027-02-18")
     assert code == 0 and pushed["rehearsal"] is True and pushed["counts"] == {"matched_own": 3}
-    assert list(pushed["steps"].values()) == ["done"] * 7
+    assert list(pushed["steps"].values()) == ["done"] * 8
     folder = Path(pushed["folder"])
     assert (folder / "extracts" / "HFX" / "hfx_matched_detections_2024.zip").exists()
     assert (folder / "reports" / "HFX-abacus.png").exists() and (folder / "reports" / "HFX-map.png").exists()

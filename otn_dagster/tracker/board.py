@@ -232,6 +232,16 @@ def project(connection: Connection, collectioncode: str) -> dict[str, Any] | Non
         ).fetchone()
 
 
+def form_of(connection: Connection, collectioncode: str) -> int | None:
+    """The item of the form that a project was made from."""
+    row = connection.execute(
+        "select i.item_id from obis.otn_resources r join platform.tracker_items i on i.flow = 'submission' and i.subject = r.submission_key"
+        " where r.collectioncode = %s",
+        [collectioncode],
+    ).fetchone()
+    return row[0] if row else None
+
+
 def contacts(connection: Connection, collectioncode: str) -> list[dict[str, Any]]:
     """The project's people."""
     with connection.cursor(row_factory=dict_row) as cursor:

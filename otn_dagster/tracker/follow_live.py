@@ -76,7 +76,7 @@ def _newest_push(connection: Connection, name: str) -> dict[str, Any] | None:
     return {"push": row[0], "author": row[1], "received at": row[2]} if row else None
 
 
-def _follow_or_say(connection: Connection, dataset: Dataset, actor: Actor) -> Item:
+def follow_or_say(connection: Connection, dataset: Dataset, actor: Actor) -> Item:
     """Follow; where a person holds it, say so on the item, and go on to the others."""
     try:
         with connection.transaction():
@@ -93,7 +93,7 @@ def follow_all(connection: Connection, live: LiveDatasets, actor: Actor = WATCHE
     found = []
     for dataset in live.datasets.values():
         registry.register(connection, dataset)
-        found.append(_follow_or_say(connection, dataset, actor))
+        found.append(follow_or_say(connection, dataset, actor))
     gone = connection.execute(
         "select item_id from platform.tracker_items where flow = 'live' and state <> 'closed' and not subject = any(%s)",
         [list(live.datasets)],

@@ -72,8 +72,7 @@ def sweep(connection: Connection, settings: Settings) -> list[Item]:
         folder = push_folder(settings, push_date)
         if state == "matched" and (folder / CERTIFICATE).exists():
             moved += extracted(connection, folder, push_date, PUSHES)
-        if state == "extracted":
-            moved += published(connection, push_date, PUSHES)
+        moved += published(connection, push_date, PUSHES)
     return moved
 
 

@@ -87,8 +87,13 @@ def needs_researcher(connection: Connection, settings: TrackerSettings, item: It
     values = {"item": item, "web_url": settings.web_url}
     subject = f"{item.collectioncode} item {item.item_id} line {item.version}"
     people = people_of(connection, item.collectioncode or "", settings.mail.roles)
-    drafts = [_draft("needs_researcher", subject, email, {**values, "name": name}, name=name) for email, name in people]
-    return outbox.write(connection, drafts, settings.mail.mode)
+
+    def make() -> list[Draft]:
+        return [
+            _draft("needs_researcher", subject, email, {**values, "name": name}, name=name) for email, name in people
+        ]
+
+    return _write_or_log(connection, settings, make)
 
 
 def failure(

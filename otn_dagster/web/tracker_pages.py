@@ -68,6 +68,7 @@ MAIL_COLUMNS = [
     "created_at",
     "changed_at",
 ]
+PEOPLE_COLUMNS = ["name", "role", "point_of_contact", "affiliation", "email", "orcid"]
 LONGEST_LIST = 100_000
 WORDS = {"rejected": "reject", "loading": "reopen", "withdrawn": "withdraw", "received": "reconsider"}
 
@@ -344,6 +345,7 @@ async def show_project(visit: Visit) -> Answer:
             "project": board.project(connection, code),
             "belongs": belongs,
             "contacts": board.contacts(connection, code) if belongs else [],
+            "form": board.form_of(connection, code) if belongs else None,
             "datasets": board.items(connection, reader, board.Filter(collection=code), 500),
             "extracts": board.extracts(connection, None, [code]),
         }
@@ -380,6 +382,20 @@ def _changes(folder: Path, code: str) -> list[dict[str, Any]]:
         return []
     changes = pl.read_parquet(folder / CHANGES_FILE).filter(pl.col("collectioncode") == code)
     return push_report.why(changes).to_dicts()
+
+
+@page
+async def show_people(visit: Visit) -> Answer:
+    """GET the people of a project as a list, for those whom they concern."""
+    code = await project_of(visit)
+
+    def ask(connection: Connection) -> list[dict[str, Any]] | None:
+        return board.contacts(connection, code) if board.belongs_to(connection, visit.person, code) else None
+
+    rows = await visit.ask(ask)
+    if rows is None:
+        raise Stop(401 if visit.person is None else 403, f"Addresses are for the people of {code} and its node.")
+    return visit.listing(f"people-{code}", PEOPLE_COLUMNS, rows, visit.form or "csv")
 
 
 @page
@@ -427,6 +443,7 @@ routes = [
     Route("/tracker/pushes", show_pushes, methods=["GET"]),
     Route("/tracker/pushes/{push_date}", show_push, methods=["GET"]),
     Route("/tracker/projects", show_projects, methods=["GET"]),
+    Route("/tracker/projects/{code}/people", show_people, methods=["GET"]),
     Route("/tracker/projects/{code}", show_project, methods=["GET"]),
     Route("/tracker/outbox", show_outbox, methods=["GET"]),
     Route("/tracker/outbox/{mail_no}", show_mail, methods=["GET"]),
