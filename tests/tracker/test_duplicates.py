@@ -172,9 +172,9 @@ def _path(node: Node, item: items.Item) -> str:
     return node.value("select stored_path from platform.submissions where submission_key = %s", item.subject)
 
 
-def test_eleven_metres_are_not_the_same_place(node: Node):
+def test_three_metres_are_not_the_same_place(node: Node):
     receive(node, "tags.csv", as_csv(sheet()))
-    moved = changed(sheet(), "RELEASE_LATITUDE", lambda cell: f"{float(cell) + 0.0001:.6f}", lambda n: n == 3)
+    moved = changed(sheet(), "RELEASE_LATITUDE", lambda cell: f"{float(cell) + 0.00003:.6f}", lambda n: n == 7)
     again = receive(node, "again.csv", as_csv(moved))
     with node.connect() as connection:
         (found,) = duplicates.of(connection, again.item_id)

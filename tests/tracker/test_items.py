@@ -130,14 +130,21 @@ class Life(RuleBasedStateMachine):
         evidence = {name: value for name, value in EVIDENCE.items() if name != lacks}
         self._try(lambda connection: items.move(connection, self.item_id, to, actor, evidence), crash)
 
-    @rule(crash=st.booleans())
-    def go_on(self, crash: bool) -> None:
-        """The step that the next run would take, so that long lives are reached, too."""
-        good = flows.STATES["submission"][:6]
+    @rule(crash=st.booleans(), lacks=st.booleans(), which=st.integers(0, 5))
+    def go_on(self, crash: bool, lacks: bool, which: int) -> None:
+        """The step that the next run would take, so that long lives are reached, too; sometimes without its evidence."""
+        good = ["received", "loading", "verified", "matched", "extracted", "published"]
         state = self._state()
         if state in good[:-1]:
             to = good[good.index(state) + 1]
-            self._try(lambda connection: items.move(connection, self.item_id, to, RUN, EVIDENCE), crash)
+            known = sorted(KNOWN.get(to, {"run"}))
+            missing = known[which % len(known)] if lacks else None
+            evidence = {name: value for name, value in EVIDENCE.items() if name != missing}
+            self._try(lambda connection: items.move(connection, self.item_id, to, RUN, evidence), crash)
+
+    @rule(to=st.sampled_from(["withdrawn", "rejected"]), actor=st.sampled_from([ADA, BOB]))
+    def end(self, to: str, actor: Actor) -> None:
+        self._try(lambda connection: items.move(connection, self.item_id, to, actor, EVIDENCE), False)
 
     @rule()
     def the_same_run_again(self) -> None:
@@ -185,7 +192,8 @@ class Life(RuleBasedStateMachine):
                 continue
             to = str(line.to_state)
             assert line.version == 1 or line.from_state in BEFORE[to]
-            known = {"reason"} if (line.from_state, to) == ("matched", "verified") else KNOWN.get(to, set())
+            back = (line.from_state, to) in {("matched", "verified"), ("rejected", "received")}
+            known = {"reason"} if back else KNOWN.get(to, set())
             assert all(line.evidence.get(name) for name in known)
             if to in BY_PERSON or (to, line.from_state) in {
                 ("loading", "verified"),
