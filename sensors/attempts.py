@@ -24,6 +24,14 @@ FIRST_PAUSE, LONGEST_PAUSE = dt.timedelta(seconds=5), dt.timedelta(minutes=30)
 MOST_ATTEMPTS = 5
 
 
+def under_way(instance: dg.DagsterInstance, partitions: Sequence[str]) -> set[str]:
+    """Those of some partitions for which a run is under way, whatever its occasion."""
+    if not partitions:
+        return set()
+    mine = dg.RunsFilter(tags={"dagster/partition": list(partitions)}, statuses=UNFINISHED)
+    return {run.tags["dagster/partition"] for run in instance.get_runs(mine)}
+
+
 class Attempts:
     """Earlier runs for some occasions."""
 

@@ -13,7 +13,7 @@ from otn_dagster.resources import NodeDatabase
 from otn_dagster.telemetry.checks.registry import STAGES
 from otn_dagster.telemetry.intake import Intake
 from otn_dagster.tracker import receipt
-from sensors.attempts import OCCASION, Attempts
+from sensors.attempts import OCCASION, Attempts, under_way
 
 MOST_RUNS_A_TICK, MOST_LOOKED_AT = 50, 500
 ASSETS_OF_JOB = {
@@ -49,10 +49,13 @@ def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) 
         ready = receipt.ready(connection)[:MOST_LOOKED_AT]
     for problem in found.problems:
         context.log.warning(problem)
+    running = under_way(context.instance, [submission.submission_key for submission, _ in ready])
     attempts, now = Attempts(context.instance, [occasion for _, occasion in ready]), dt.datetime.now(dt.UTC)
-    starts = [(s, occasion, key) for s, occasion in ready if (key := attempts.run_key(occasion, now))][
-        :MOST_RUNS_A_TICK
-    ]
+    starts = [
+        (s, occasion, key)
+        for s, occasion in ready
+        if s.submission_key not in running and (key := attempts.run_key(occasion, now))
+    ][:MOST_RUNS_A_TICK]
     requests = [
         dg.RunRequest(
             run_key=run_key,

@@ -8,6 +8,8 @@ import pytest
 
 from otn_dagster import pushes
 from otn_dagster.resources import NodeDatabase
+from otn_dagster.telemetry import submissions
+from otn_dagster.tracker import receipt
 from sensors import incoming_files, push_calendar
 from tests.node import Node
 from tests.telemetry.test_loading import tag_sheet
@@ -75,6 +77,24 @@ def test_a_run_that_died_before_it_said_so_is_started_again_after_a_pause(node: 
     assert again.run_key != request.run_key and again.partition_key == request.partition_key
     end(dg.DagsterRunStatus.STARTED, 60)
     assert not tick(instance, cursor).run_requests  # one is under way
+
+
+def test_a_file_is_loaded_by_one_run_at_a_time(
+    node: Node, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    """Loaded, and its checks still to come: the run that is under way will see to them."""
+    node.drop_form("HFX")
+    cursor = tick(instance, None).cursor
+    request = (tick(instance, cursor).run_requests or [])[0]
+    tags = {**request.tags, "dagster/partition": str(request.partition_key)}
+    run = dg.DagsterRun(job_name="load_project", tags=tags, status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(run)
+    monkeypatch.setattr(receipt, "ready", lambda _: [(submission, "another occasion")])
+    with node.connect() as connection:
+        submission = submissions.get(connection, str(request.partition_key))
+    assert not tick(instance, cursor).run_requests
+    instance.delete_run(run.run_id)
+    assert tick(instance, cursor).run_requests
 
 
 def test_the_push_starts_when_the_last_node_s_day_has_ended(node: Node, instance: dg.DagsterInstance):

@@ -104,12 +104,13 @@ def published(connection: Connection, push_date: str, actor: Actor) -> list[Item
     """Summaries are those of the push, and every mail about it has ended as it will; what still waits blocks its project."""
     written = connection.execute("select schema_name, push_date from platform.summaries").fetchall()
     stale = sorted(set(SUMMARIES) - {name for name, date in written if date.isoformat() >= push_date})
-    moved = []
+    moved, known = [], {}
     for item in _in_state(connection, push_date, "extracted"):
         if stale:
             items.describe(connection, item.item_id, blocker=f"summaries are not of this push yet: {', '.join(stale)}")
             continue
-        told = outbox.told(connection, push_date, item.collectioncode or "")
+        code = item.collectioncode or ""
+        told = known[code] = known.get(code) or outbox.told(connection, push_date, code)
         if told.open:
             items.describe(connection, item.item_id, blocker=told.why)
             continue
