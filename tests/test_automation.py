@@ -7,10 +7,12 @@ import dagster as dg
 import pytest
 
 from otn_dagster import pushes
+from otn_dagster.definitions import build_defs
 from otn_dagster.resources import NodeDatabase
 from otn_dagster.telemetry import submissions
 from otn_dagster.tracker import receipt
-from sensors import incoming_files, push_calendar
+from otn_dagster.tracker.configuration import MailSettings, TrackerSettings
+from sensors import failures, incoming_files, push_calendar
 from tests.node import Node
 from tests.telemetry.test_loading import tag_sheet
 
@@ -159,3 +161,34 @@ def _job(name: str) -> dg.JobDefinition:
         nothing()
 
     return job
+
+
+def test_operators_are_told_of_a_failed_run_once_a_day(
+    node: Node, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    settings = TrackerSettings(mail=MailSettings(operators=["ops@example.org"]))
+    monkeypatch.setattr(failures, "load_tracker", lambda: settings)
+    node.drop_form("HFX")
+    node.drop("OTN/HFX/project", "broken.txt", b"this is no form")
+    node.drop("OTN/HFX/project", "empty.txt", b"")
+    node.look()
+    repository = build_defs().get_repository_def()
+    for name in ("broken.txt", "empty.txt"):
+        key = node.value("select submission_key from platform.submissions where file_name = %s", name)
+        instance.add_dynamic_partitions("project_submissions", [key])
+        run = repository.get_job("load_project").execute_in_process(
+            instance=instance, partition_key=key, raise_on_error=False
+        )
+        context = dg.build_run_status_sensor_context(
+            sensor_name="failed_run",
+            dagster_event=run.get_run_failure_event(),
+            dagster_instance=instance,
+            dagster_run=run.dagster_run,
+            partition_key=key,
+        ).for_run_failure()
+        failures.failed_run(context, database=NodeDatabase())
+    ((title, text, recipient),) = node.rows(
+        "select title, body_text, recipient from platform.outbox where event = 'failure'"
+    )
+    assert recipient == "ops@example.org" and "load_project failed: raw_project: BadFile" in title
+    assert "broken.txt" in text and "/runs/" in text
