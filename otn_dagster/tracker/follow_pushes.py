@@ -101,7 +101,11 @@ def extracted(connection: Connection, folder: Path, push_date: str, actor: Actor
 
 
 def published(connection: Connection, push_date: str, actor: Actor) -> list[Item]:
-    """Summaries are those of the push, and every mail about it has ended as it will; what still waits blocks its project."""
+    """Summaries are those of the push, and every mail about it has ended as it will; what still waits blocks its project.
+
+    Extracts are marked by what the outbox did in the same transaction: what is published has its marks.
+    """
+    outbox.complete(connection, push_date)
     written = connection.execute("select schema_name, push_date from platform.summaries").fetchall()
     stale = sorted(set(SUMMARIES) - {name for name, date in written if date.isoformat() >= push_date})
     moved, known = [], {}
