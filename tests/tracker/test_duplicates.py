@@ -230,12 +230,11 @@ def test_what_is_no_table_is_left_to_loading(node: Node):
     item = receive(node, "tags.csv", b"\x00\x01 this is no table")
     assert item.hold is None
     with node.connect() as connection:
-        assert item.subject in {s.submission_key for s, _ in receipt.ready(connection)} or True
+        assert item.subject in {s.submission_key for s, _ in receipt.ready(connection)}
         assert not duplicates.waiting(connection)
 
 
-def test_a_million_rows_print_alike_whatever_their_order():
-    """The hash of a table is that of its sorted rows: a plain set says the same."""
+def test_a_table_prints_alike_whatever_the_order_of_its_rows():
     rows = prints._hashes(str(n) for n in range(1000))
     assert (rows == prints._hashes(str(n) for n in reversed(range(1000)))).all()
     assert len({prints.hash_of(str(n)) for n in range(1000)}) == 1000

@@ -82,18 +82,6 @@ def test_a_run_that_dies_after_loading_and_before_its_checks_is_started_again(no
     assert item_of(node, "tags.csv").state == "verified"
 
 
-def test_items_that_cannot_move_hide_no_others(node: Node, home: Path, monkeypatch: pytest.MonkeyPatch):
-    fill(node)
-    load(node)
-    act(node, "tags.csv", "reopen")
-    with node.connect() as connection:
-        query = (
-            "select count(*) from platform.submissions s join platform.tracker_items i on i.subject = s.submission_key"
-        )
-        assert connection.execute(query).fetchone() == (4,)
-        assert follow_submissions.behind(connection) == [item_of(node, "tags.csv").subject]
-
-
 def test_a_hold_during_a_push_is_caught_up_with(node: Node, home: Path):
     node.clock("2026-10-01T00:00:00")
     fill(node)
