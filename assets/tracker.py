@@ -3,8 +3,6 @@
 No logic lives here: each asset asks the tracker and reports.
 """
 
-import datetime as dt
-
 import dagster as dg
 
 from assets.reporting import OWNERS, failing_rows, markdown_table
@@ -29,7 +27,7 @@ GROUP = "tracker"
         )
     ],
 )
-def dataset_status(context: dg.AssetExecutionContext, database: NodeDatabase):
+def dataset_status(database: NodeDatabase):
     """Catch up, count, compare, write the workbook."""
     following.catch_up(database.settings)
     with database.connect() as connection:
@@ -38,10 +36,7 @@ def dataset_status(context: dg.AssetExecutionContext, database: NodeDatabase):
     disagreements = [vars(one) for one in drift.look(database.settings)]
     blocked = [row for row in rows if row["blocker"] or row["hold"]][:50]
     path = database.settings.data / "tracker" / "datasets.xlsx"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{context.run.run_id}")
-    staging.write_bytes(export.as_xlsx(board.COLUMNS.split(", "), rows, dt.datetime.now(dt.UTC)))
-    staging.rename(path)
+    export.write_xlsx(path, board.COLUMNS.split(", "), rows)
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(rows),

@@ -3,7 +3,6 @@
 Belongs here: words and exit codes. Does not belong here: doing the work.
 """
 
-import datetime as dt
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +74,7 @@ def export_items(path: Annotated[Path, typer.Argument(help="A file that ends wit
     with server_of(settings), database.connect(settings) as connection:
         rows = board.items(connection, board.ALL, board.Filter(), None)
     if path.suffix == ".xlsx":
-        path.write_bytes(export.as_xlsx(columns, rows, dt.datetime.now(dt.UTC)))
+        export.write_xlsx(path, columns, rows)
     elif path.suffix == ".csv":
         path.write_text(export.as_csv(columns, rows), encoding="utf-8", newline="")
     else:

@@ -10,8 +10,10 @@ import csv
 import datetime as dt
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from otn_dagster.tracker import flows
@@ -110,6 +112,14 @@ def as_xlsx(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], as_of: dt
     out = io.BytesIO()
     book.save(out)
     return out.getvalue()
+
+
+def write_xlsx(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """The workbook as a file. Safe to repeat and to kill: it is written aside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging.write_bytes(as_xlsx(columns, rows, dt.datetime.now(dt.UTC)))
+    staging.rename(path)
 
 
 def _letter(number: int) -> str:
