@@ -8,7 +8,7 @@ import dagster as dg
 from assets.reporting import OWNERS, metadata_of
 from otn_dagster import partitions
 from otn_dagster.resources import NodeDatabase
-from otn_dagster.telemetry import loading
+from otn_dagster.telemetry.loading import steps as loading
 
 GROUP = "loading"
 

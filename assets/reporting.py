@@ -12,7 +12,7 @@ import dagster as dg
 
 from otn_dagster import figures
 from otn_dagster.telemetry.checks.registry import MAX_ROWS_SHOWN, CheckResult
-from otn_dagster.telemetry.loading import StepReport
+from otn_dagster.telemetry.loading.steps import StepReport
 
 OWNERS = ["team:otn-data"]
 

@@ -9,7 +9,7 @@ embedded server is started), ``OTN_CONFIG`` (folder of the yaml files, default `
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -58,6 +58,9 @@ class Node(Strict):
     publish_stations: bool = True
     months_to_extend_enddate: int = Field(default=3, ge=0, le=120)
     max_clock_drift_seconds_per_day: float = Field(default=10, gt=0)
+    receives: list[
+        Literal["ETN detections", "IMOS detections"]
+    ] = []  # extracts of other networks that this node loads as detections
 
 
 class PushRule(Strict):

@@ -15,7 +15,6 @@ from otn_dagster.config import Settings, load_settings
 from otn_dagster.database import Connection
 from otn_dagster.live import apply, detections, remote, silence
 from otn_dagster.live.configuration import Dataset, LiveDatasets, load_live
-from otn_dagster.pushes import LoadingLocked
 from otn_dagster.streams import configuration, requests
 from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.location import Location
@@ -23,8 +22,6 @@ from otn_dagster.streams.spread import spread_of
 from otn_dagster.streams.store import StreamStore
 from otn_dagster.telemetry import extracts, intake, push_core, submissions
 from otn_dagster.telemetry import snapshot as snapshots
-from otn_dagster.telemetry.decisions import HeldForPerson
-from otn_dagster.telemetry.refusals import BadFile
 from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker import follow_live, follow_streams, follow_submissions, notices
 from otn_dagster.tracker.configuration import load_tracker
@@ -67,11 +64,19 @@ class NodeDatabase(dg.ConfigurableResource):
             with self.connect() as connection:
                 yield connection, self.settings, submissions.get(connection, key)
                 follow_submissions.follow(connection, load_tracker(), key, actor, step_done=True)
-        except (BadFile, HeldForPerson, LoadingLocked, OnHold) as error:
+        except dg.Failure:
+            raise
+        except Exception as error:
             with self.connect() as connection:
                 submission = submissions.get(connection, key)
-                state = intake.note_failure(connection, submission, error)
+                state = (
+                    submission.state
+                    if isinstance(error, OnHold)
+                    else intake.note_failure(connection, submission, error)
+                )
                 follow_submissions.follow(connection, load_tracker(), key, actor)
+            if isinstance(error, intake.PASSING):
+                raise
             raise dg.Failure(
                 description=f"{submission.file_name}: {error}",
                 metadata={"submission": key, "state": state, "file": submission.file_name},

@@ -15,11 +15,11 @@ from otn_dagster.telemetry import (
     extracts,
     extracts_list,
     intake,
-    loading,
     push_core,
     snapshot,
     submissions,
 )
+from otn_dagster.telemetry.loading import steps as loading
 
 STEPS = {
     "project": [loading.raw_project, loading.otn_resources],

@@ -7,12 +7,14 @@ offloads in one file are pieces between consecutive offloads, not one line from 
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from otn_dagster.telemetry.vue import pc_time
-
-INITIALIZATION, OFFLOAD, PC_TIME = "Initialization", "Data Upload", "PC Time"
+INITIALIZATION, OFFLOAD, PC_TIME, CLOCK_SET = "Initialization", "Data Upload", "PC Time", "Clock Set"
+PC_TIME_DATA = re.compile(
+    r"^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?)\s*(?:UTC)?\s*(?:([+-]\d\d):?(\d\d))?(?:\s+at\s+(.+))?$"
+)
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,34 @@ class ClockSegment:
         return device_time - dt.timedelta(seconds=self.offset_start + self.factor * elapsed)
 
 
+def pc_time(data: str) -> dt.datetime | None:
+    """UTC of a PC Time event: ``2011-03-07 10:10:43 UTC-05:00`` → 15:10:43; None for what is not one."""
+    found = PC_TIME_DATA.match((data or "").strip())
+    if not found:
+        return None
+    hours, minutes = int(found[2] or 0), int(found[3] or 0)
+    negative = (found[2] or "").startswith("-")
+    return dt.datetime.fromisoformat(found[1]) - dt.timedelta(hours=hours, minutes=-minutes if negative else minutes)
+
+
+def clock_set(data: str) -> tuple[dt.datetime, dt.datetime] | None:
+    """(device time just before a clock was set, true time then) of a Clock Set event: ``<true> UTC at <device>``."""
+    found, true = PC_TIME_DATA.match((data or "").strip()), pc_time(data)
+    if not found or not found[4] or true is None:
+        return None
+    try:
+        return dt.datetime.fromisoformat(found[4]), true
+    except ValueError:
+        return None
+
+
 def clock_segments(events: Iterable[Event]) -> list[ClockSegment]:
     """Segments of one receiver, in order, from its events in any order.
 
     An anchor is an initialization or an offload that has a PC Time event at the same device time. An initialization
-    without one has offset 0 (it sets the clock from the PC); an offload without one is no anchor. Nothing is corrected
-    before a receiver's first initialization or after its last offload.
+    without one has offset 0 (it sets the clock from the PC); an offload without one is no anchor. Where a clock was set, the piece
+    before ends with what it was off by, and the next begins with nothing. Nothing is corrected before a receiver's first
+    initialization or after its last offload.
     """
     events = sorted(set(events), key=lambda event: (event.datetime, event.description, event.data or ""))
     pc_times = {event.datetime: pc_time(event.data or "") for event in events if event.description == PC_TIME}
@@ -65,6 +89,11 @@ def clock_segments(events: Iterable[Event]) -> list[ClockSegment]:
         offset = (event.datetime - true_time).total_seconds() if true_time else None
         if event.description == INITIALIZATION:
             last = (event.datetime, offset or 0.0)
+        elif event.description == CLOCK_SET:
+            before = clock_set(event.data or "")
+            if before and last is not None and before[0] > last[0]:
+                segments.append(ClockSegment(last[0], before[0], last[1], (before[0] - before[1]).total_seconds()))
+            last = (event.datetime, 0.0)
         elif event.description == OFFLOAD and offset is not None:
             if last is not None and event.datetime > last[0]:
                 segments.append(ClockSegment(last[0], event.datetime, last[1], offset))

@@ -1,4 +1,5 @@
-"""What waits for a person: a change that would remove information, a clock whose drift nobody believes.
+"""What waits for a person: a change that would remove information, a clock whose drift nobody believes, a file that does not say
+which of two things it means.
 
 Belongs here: raising a question once, and the answer with who gave it and why. Does not belong here: acting on it (the
 step that raised it runs again and finds the answer).
@@ -8,6 +9,7 @@ import json
 from typing import Any
 
 from otn_dagster.database import Connection
+from otn_dagster.telemetry.files.refusals import ANSWERS, Topic
 
 
 class HeldForPerson(RuntimeError):
@@ -31,15 +33,45 @@ def ask(connection: Connection, topic: str, subject: str, details: Any) -> None:
 
 
 def answer(connection: Connection, topic: str, subject: str) -> str | None:
-    """``accept``, ``reject``, or None while nobody decided."""
+    """``accept``, ``reject`` or another answer of the topic; None while nobody decided."""
     row = connection.execute(
         "select decision from platform.decisions where topic = %s and subject = %s", [topic, subject]
     ).fetchone()
     return row[0] if row else None
 
 
+def answers(connection: Connection, subject: str) -> dict[str, str]:
+    """What people answered about a subject, by topic."""
+    rows = connection.execute(
+        "select topic, decision from platform.decisions where subject = %s and decision is not null order by 1",
+        [subject],
+    ).fetchall()
+    return dict(rows)
+
+
+def is_asked(connection: Connection, subject: str) -> bool:
+    """Whether a question about a subject is open."""
+    row = connection.execute(
+        "select 1 from platform.decisions where subject = %s and decision is null limit 1", [subject]
+    ).fetchone()
+    return row is not None
+
+
+def allowed(topic: str) -> tuple[str, ...]:
+    """What may be answered to a question of a topic."""
+    return ANSWERS[Topic(topic)]
+
+
 def decide(connection: Connection, decision_id: int, decision: str, who: str, why: str) -> tuple[str, str]:
-    """Write down a person's decision; returns (topic, subject). A decision once made is not changed."""
+    """Write down a person's decision; returns (topic, subject). A decision once made is not changed.
+
+    Raises KeyError where no such question is open, ValueError where the topic has no such answer.
+    """
+    asked = connection.execute(
+        "select topic from platform.decisions where decision_id = %s and decision is null", [decision_id]
+    ).fetchone()
+    if asked and decision not in allowed(asked[0]):
+        raise ValueError(f"unknown decision {decision!r}; expected one of {', '.join(allowed(asked[0]))}")
     row = connection.execute(
         "update platform.decisions set decision = %s, decided_by = %s, decided_why = %s, decided_at = platform.now()"
         " where decision_id = %s and decision is null returning topic, subject",

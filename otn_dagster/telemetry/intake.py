@@ -8,14 +8,23 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import decisions, submissions
-from otn_dagster.telemetry.refusals import BadFile, MissingProject
-from otn_dagster.telemetry.submissions import Submission
+from otn_dagster.telemetry.files.reading import as_verdict, kinds_fed
+from otn_dagster.telemetry.files.refusals import BadFile, MissingProject, Undecided
+from otn_dagster.telemetry.submissions import Counts, Submission
 
 Sizes = dict[str, list[int]]
+PASSING = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    MemoryError,
+    OSError,
+)  # of which a later try may know nothing
 
 
 @dataclass(frozen=True)
@@ -48,10 +57,11 @@ def look(connection: Connection, settings: Settings, before: Sizes, wait_for_sti
         elif wait_for_stillness and known != state:
             intake.still_arriving.append(name)
         else:
-            submission, is_new = submissions.receive(connection, settings, node, code, kind, path)
+            for fed in kinds_fed(path, kind):
+                submission, is_new = submissions.receive(connection, settings, node, code, fed, path)
+                if is_new:
+                    intake.received.append(submission)
             intake.sizes[name] = [*state, 1]
-            if is_new:
-                intake.received.append(submission)
     return intake
 
 
@@ -86,8 +96,12 @@ def ready(connection: Connection, stopped: Collection[str] = ()) -> list[tuple[S
                 submission.kind == "project" or submission.collectioncode in projects
             ):
                 found.append((submission, f"{submission.submission_key} after {_occasion(connection, submission)}"))
-        elif decision := decisions.answer(connection, "removal", submission.submission_key):
-            found.append((submission, f"{submission.submission_key} {decision}"))
+        elif not decisions.is_asked(connection, submission.submission_key):
+            said = decisions.answers(connection, submission.submission_key)
+            if said:
+                found.append(
+                    (submission, " ".join([submission.submission_key, *(f"{t}={a}" for t, a in said.items())]))
+                )
     return found
 
 
@@ -103,18 +117,37 @@ def _occasion(connection: Connection, submission: Submission) -> str:
 
 
 def note_failure(connection: Connection, submission: Submission, error: Exception) -> str:
-    """Set the state that an error means for a submission, with its reason; returns the state. Safe to repeat."""
+    """Set the state that an error means for a submission, with its reason; returns the state. Safe to repeat.
+
+    Every exception is a verdict: what is neither a refusal nor a question is our fault, and the file is refused with a reference. What
+    passes by itself (the database is away, the disk is full) is written down, and the step is tried again.
+    """
     if isinstance(error, pushes.LoadingLocked) and submission.state == "loaded":
         return submission.state  # run again during a push: what is loaded stays so
     if isinstance(error, MissingProject | pushes.LoadingLocked):
         state = "waiting"
-    elif isinstance(error, decisions.HeldForPerson):
-        decisions.ask(connection, error.topic, error.subject, error.details)
-        rejected = decisions.answer(connection, error.topic, error.subject) == "reject"
+    elif isinstance(error, decisions.HeldForPerson | Undecided):
+        subject = error.subject if isinstance(error, decisions.HeldForPerson) else submission.submission_key
+        decisions.ask(connection, error.topic, subject, error.details)
+        rejected = decisions.answer(connection, error.topic, subject) == "reject"
         state = "refused" if rejected else "held"
-    elif isinstance(error, BadFile):
-        state = "refused"
-    else:
+    elif isinstance(error, PASSING):
+        reason = f"{submission.file_name}: loading was interrupted ({type(error).__name__}: {str(error).splitlines()[0][:200]}) and is tried again"
+        submissions.move(connection, submission.submission_key, submission.state, reason)
         return submission.state
+    else:
+        error = as_verdict(submission.file_name, error)
+        state = "refused"
     submissions.move(connection, submission.submission_key, state, f"{submission.file_name}: {error}")
+    if isinstance(error, BadFile) and error.rows is not None:
+        submissions.note_counts(
+            connection, submission.submission_key, Counts(raw=error.rows, loaded=0, refused=error.rows)
+        )
     return state
+
+
+def note_given_up(connection: Connection, submission: Submission) -> None:
+    """Refuse a submission whose runs were lost so often that it is not tried again. Safe to repeat."""
+    if submission.state == "received":
+        reason = f"{submission.file_name}: its runs were lost {submission.reason or 'without a word'}; it is not tried again by itself. Load it by hand."
+        submissions.move(connection, submission.submission_key, "refused", reason)

@@ -16,15 +16,23 @@ def transmitter_id(code_space: str, id_code: str) -> str:
 
 
 def animal_catalognumber(
-    collectioncode: str, animal_id: str | None, tag_serial_number: str | None, released: dt.datetime
+    collectioncode: str,
+    animal_id: str | None,
+    tag_serial_number: str | None,
+    released: dt.datetime,
+    transmitter: str | None = None,
 ) -> str:
-    """``NSBS-Hooker`` by animal id, else ``NSBS-1250980-2022-08-29`` by tag serial and release day."""
-    return f"{collectioncode}-{animal_id}" if animal_id else f"{collectioncode}-{tag_serial_number}-{released:%Y-%m-%d}"
+    """``NSBS-Hooker`` by animal id, else ``NSBS-1250980-2022-08-29`` by tag serial (or else transmitter) and release day."""
+    return (
+        f"{collectioncode}-{animal_id}"
+        if animal_id
+        else f"{collectioncode}-{tag_serial_number or transmitter}-{released:%Y-%m-%d}"
+    )
 
 
-def receiver_catalognumber(station: str, model: str, serial: str, deployed: dt.datetime) -> str:
-    """``HFX036-VR4-250370-2022_04_14T14``."""
-    return f"{station.upper()}-{model}-{serial}-{deployed:%Y_%m_%dT%H}"
+def receiver_catalognumber(station: str, model: str | None, serial: str, deployed: dt.datetime) -> str:
+    """``HFX036-VR4-250370-2022_04_14T14``; without the model where nobody gave it."""
+    return f"{station.upper()}-{f'{model}-' if model else ''}{serial}-{deployed:%Y_%m_%dT%H}"
 
 
 def download_catalognumber(rcvrcatnumber: str, downloaded: dt.datetime) -> str:
@@ -35,3 +43,16 @@ def download_catalognumber(rcvrcatnumber: str, downloaded: dt.datetime) -> str:
 def receiver_serial(receiver: str) -> str:
     """Serial of a receiver as instruments name it: ``VR2W-109924`` → ``109924``, ``VR2AR-X-551234`` → ``551234``."""
     return receiver.rsplit("-", 1)[-1]
+
+
+RECEIVER = re.compile(r"^([A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*?)(?:-(?:69|180|71|170|307|416)(?:KHZ)?)?-(\d{1,10})$")
+
+
+def receiver(text: str) -> str | None:
+    """A receiver as every format names it, model and serial: ``VR2W 109924``, ``VR2AR-69-546310`` → ``VR2AR-546310``.
+
+    None for what names no receiver.
+    """
+    value = re.sub(r"[\s_]+", "-", text.strip().upper())
+    found = RECEIVER.match(value)
+    return f"{found[1]}-{int(found[2])}" if found else None

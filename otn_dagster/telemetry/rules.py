@@ -104,10 +104,13 @@ def deployment_windows(deployments: ir.Table) -> ir.Table:
     """Disjoint windows of the deployments of each receiver, in true time.
 
     A deployment ends at its recovery, and never later than the next deployment of the same serial begins: a receiver
-    that was lost and found again and redeployed is where it was deployed last.
+    that was lost and found again and redeployed is where it was deployed last. Of deployments that begin together the longest
+    stands: a row without length yields.
     deployments: receiver_key, deployment_key, start_ms, recovered_ms (null where it was not recovered).
     """
-    later = ibis.window(group_by="receiver_key", order_by=["start_ms", "deployment_key"])
+    lasts = deployments.recovered_ms.coalesce(ibis.literal(FOREVER_MS))
+    order = [deployments.start_ms, lasts, deployments.deployment_key]
+    later = ibis.window(group_by="receiver_key", order_by=order)
     following = deployments.start_ms.lead().over(later)
     recovered = deployments.recovered_ms + 1
     return (

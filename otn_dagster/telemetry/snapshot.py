@@ -25,7 +25,7 @@ from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import inputs
 from otn_dagster.telemetry.inputs import DAY, MS
-from otn_dagster.telemetry.load_detections import assign_keys
+from otn_dagster.telemetry.loading.keys import assign_keys
 
 MANIFEST = "manifest.json"
 TEXT, REAL, KEY, TIME = pl.String, pl.Float64, pl.Int32, pl.Int64

@@ -20,8 +20,8 @@ from psycopg.rows import class_row
 
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
+from otn_dagster.telemetry.files.refusals import BadFile, MissingProject, Refusal
 from otn_dagster.telemetry.names import COLLECTION_CODE
-from otn_dagster.telemetry.refusals import BadFile, MissingProject, Refusal
 
 KINDS = [
     "project",
@@ -251,7 +251,8 @@ def keep_refusals(connection: Connection, submission_key: str, refusals: list[Re
     connection.execute("delete from platform.refused_rows where submission_key = %s", [submission_key])
     with connection.cursor() as cursor:
         cursor.executemany(
-            "insert into platform.refused_rows values (%s, %s, %s, %s, %s, %s, %s)",
+            "insert into platform.refused_rows (submission_key, row_number, column_name, found, expected, remedy, cells, why, sheet)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 (
                     submission_key,
@@ -261,6 +262,8 @@ def keep_refusals(connection: Connection, submission_key: str, refusals: list[Re
                     r.expected,
                     r.remedy,
                     json.dumps(r.cells, default=str),
+                    r.why,
+                    r.sheet,
                 )
                 for r in refusals
             ],

@@ -11,7 +11,8 @@ import datetime as dt
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from otn_dagster.telemetry import deployments, sheets, tags, vue
-from otn_dagster.telemetry.refusals import BadFile
+from otn_dagster.telemetry.files import container, deployments, reading, tags
+from otn_dagster.telemetry.files.cells import Cell, is_null, plain
+from otn_dagster.telemetry.files.columns import Column, read_columns
+from otn_dagster.telemetry.files.exports import SHAPES
+from otn_dagster.telemetry.files.refusals import BadFile, Topic
+from otn_dagster.telemetry.files.tables import Table
+from otn_dagster.telemetry.files.times import Order, parse
 
 LARGEST_FORM = 2**20
 logger = logging.getLogger(__name__)
@@ -33,6 +39,13 @@ KEYS = {
     "project": ["line"],
 }
 Row = Mapping[str, str]
+# What a file means is asked when it is loaded; for comparing it any reading will do, if it is the same for both.
+ANY_ANSWER = {
+    Topic.DAY_ORDER: Order.DAY_FIRST,
+    Topic.TIME_ZONE: "accept",
+    Topic.DATA_ERRORS: "accept",
+    Topic.OTHER_COLLECTION: "accept",
+}
 
 
 @dataclass(frozen=True)
@@ -66,22 +79,22 @@ def rows_of(path: Path, kind: str) -> list[Row]:
     if kind == "project":
         if path.stat().st_size > LARGEST_FORM:
             raise BadFile("larger than a form is", "Send the form alone.")
-        content = sheets.decode(path.read_bytes())
+        content = container.decode(path.read_bytes())
         if "\x00" in content:
             raise BadFile("no text", "Send the form as text.")
         lines = (re.sub(r"\s+", " ", line).strip() for line in content.splitlines())
         return [{"line": line} for line in lines if line]
     module = {"tags": tags, "deployments": deployments}[kind]
-    names = [column.name for column in module.COLUMNS]
-    sheet = sheets.read_sheet(path, names, module.ALIASES)
-    how = {column.name: column.parse for column in module.COLUMNS}
-    return [_normal_row(row.cells, how) for row in sheet.rows]
+    found = module.find(container.read_sheets(path))
+    columns = [*module.COLUMNS, *module.OTHER_TIMES]
+    return [row for table in found.tables for row in _normal_rows(table, columns)]
 
 
 def rows_of_export(path: Path, kind: str) -> pl.DataFrame:
     """Comparable rows of a detections or events export, one string column ``line`` and one ``key``."""
-    export = vue.read_detections(path) if kind == "detections" else vue.read_events(path)
-    frame = export.rows.drop("row_number")
+    with tempfile.TemporaryDirectory(prefix="otn-print-") as folder:
+        export = reading.read_export(path, kind, Path(folder) / "rows.parquet", ANY_ANSWER, reading.optional_dialects())
+        frame = export.rows.select(list(SHAPES[kind])).drop("row_number")
     text = [
         pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.String)).fill_null("") for name in sorted(frame.columns)
     ]
@@ -125,21 +138,23 @@ def _line(row: Row) -> str:
     return "\x1f".join(f"{name}={row[name]}" for name in sorted(row))
 
 
-def _normal_row(cells: Mapping[str, sheets.Cell], how: Mapping[str, Callable[[sheets.Cell], Any]]) -> dict[str, str]:
-    normal = {}
-    for name, cell in cells.items():
-        text = _normal(name, cell, how.get(name))
-        if text:
-            normal[name] = text
-    return normal
+def _normal_rows(table: Table, columns: Sequence[Column]) -> list[dict[str, str]]:
+    """Rows of a table: cells as their columns mean them; as plain text where they cannot be read so."""
+    values = read_columns(table, columns, ANY_ANSWER)
+    known = {column.name: column for column in columns}
+    rows = []
+    for row, read in zip(table.rows, values.rows, strict=True):
+        normal = {}
+        for name, cell in row.cells.items():
+            value = read[name] if name in known and read[name] is not None else _guess(name, cell)
+            text = _normal(name, value)
+            if text:
+                normal[name] = text
+        rows.append(normal)
+    return rows
 
 
-def _normal(name: str, cell: sheets.Cell, parse: Callable[[sheets.Cell], Any] | None) -> str | None:
-    """A cell as its column means it; as plain text where it cannot be read so."""
-    try:
-        value = parse(cell) if parse else _guess(name, cell)
-    except ValueError:
-        value = sheets.text(cell)
+def _normal(name: str, value: Any) -> str | None:
     if isinstance(value, dt.datetime):
         return value.isoformat(timespec="seconds")
     if isinstance(value, float | int) and not isinstance(value, bool):
@@ -148,11 +163,15 @@ def _normal(name: str, cell: sheets.Cell, parse: Callable[[sheets.Cell], Any] | 
     return None if value is None else str(value)
 
 
-def _guess(name: str, cell: sheets.Cell) -> Any:
-    """What a column that no template knows may hold."""
+def _guess(name: str, cell: Cell) -> Any:
+    """What a cell may hold that no column says: a time, a number, text."""
+    if is_null(cell) or cell is None:
+        return None
     if "date" in name or "time" in name:
-        return sheets.moment(cell)
+        moment = parse(cell, None)
+        if moment:
+            return moment.at
     try:
-        return sheets.number(cell)
+        return float(str(cell))
     except ValueError:
-        return sheets.text(cell)
+        return plain(cell)

@@ -15,9 +15,10 @@ from psycopg import Connection
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from otn_dagster.telemetry import deployments, sheets, submissions, tags
+from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.extracts import FILE_WORD
-from otn_dagster.telemetry.refusals import BadFile
+from otn_dagster.telemetry.files import container, deployments, tags
+from otn_dagster.telemetry.files.refusals import BadFile
 from otn_dagster.telemetry.snapshot import push_folder
 from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker import board, flows
@@ -82,7 +83,7 @@ def _read(found: Submission, path: Path, parquet: Path, most: int) -> tuple[list
 
 def _rows(found: Submission, path: Path, parquet: Path, most: int) -> tuple[list[str], list[dict[str, Any]]]:
     if found.kind == "project":
-        lines = sheets.decode(path.read_bytes()).splitlines()[:most]
+        lines = container.decode(path.read_bytes()).splitlines()[:most]
         return ["row", "line"], [{"row": number, "line": line} for number, line in enumerate(lines, 1)]
     if found.kind in ("detections", "events"):
         if not parquet.exists():
@@ -90,8 +91,10 @@ def _rows(found: Submission, path: Path, parquet: Path, most: int) -> tuple[list
         frame = pl.scan_parquet(parquet).head(most).collect()
         return frame.columns, frame.to_dicts()
     module = {"tags": tags, "deployments": deployments}[found.kind]
-    table = sheets.read_sheet(path, [column.name for column in module.COLUMNS], module.ALIASES)
-    return ["row", *table.headers], [{"row": row.number, **row.cells} for row in table.rows[:most]]
+    tables = module.find(container.read_sheets(path)).tables
+    headers = dict.fromkeys(name for table in tables for name in table.headers)
+    rows = [{"row": row.number, **row.cells} for table in tables for row in table.rows]
+    return ["row", *headers], rows[:most]
 
 
 @page

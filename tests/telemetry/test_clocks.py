@@ -4,8 +4,7 @@ import datetime as dt
 
 import pytest
 
-from otn_dagster.telemetry.clocks import Event, clock_segments
-from otn_dagster.telemetry.vue import pc_time
+from otn_dagster.telemetry.clocks import Event, clock_segments, pc_time
 
 
 def at(text: str) -> dt.datetime:

@@ -6,11 +6,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from otn_dagster.telemetry.refusals import BadFile
+from otn_dagster.telemetry.sheets import normalise_header, read_sheet
 
 from otn_dagster.demo.files import TAG_HEADER, sheet_csv, workbook
 from otn_dagster.telemetry import sheets
-from otn_dagster.telemetry.refusals import BadFile
-from otn_dagster.telemetry.sheets import normalise_header, read_sheet
 
 WANTED = ["tag_serial_number", "tag_id_code", "tag_code_space", "animal_id", "release_latitude"]
 

@@ -283,8 +283,8 @@ def test_no_form_renames_somebody_whom_other_projects_name_too(node: Node, home:
     load(node)
     before = node.rows("select name, email from obis.contacts order by 1")
     with node.connect() as connection:
-        from otn_dagster.telemetry.load_project import _contact_pk
-        from otn_dagster.telemetry.project_form import Contact
+        from otn_dagster.telemetry.files.project_form import Contact
+        from otn_dagster.telemetry.loading.project import _contact_pk
 
         email = next(email for _, email in before if email)
         _contact_pk(connection, Contact("Somebody Else", "Evil Inc", "Technician", email), "EVIL")
@@ -292,7 +292,7 @@ def test_no_form_renames_somebody_whom_other_projects_name_too(node: Node, home:
 
 
 def test_a_contact_whose_name_is_a_message_is_not_read(node: Node):
-    from otn_dagster.telemetry.project_form import _contacts
+    from otn_dagster.telemetry.files.project_form import _contacts
 
     unread: list[tuple[str, str]] = []
     lines = [
@@ -330,8 +330,9 @@ def test_a_wide_sheet_and_a_header_that_is_a_formula_harm_nobody(tmp_path: Path)
     import csv
     import io
 
-    from otn_dagster.telemetry.refusals import BadFile
     from otn_dagster.telemetry.sheets import read_sheet
+
+    from otn_dagster.telemetry.files.refusals import BadFile
     from otn_dagster.tracker import export
 
     wide = tmp_path / "wide.csv"

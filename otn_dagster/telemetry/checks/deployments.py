@@ -1,10 +1,12 @@
 """Checks of deployment metadata: R1 to R15. Source: node manager training, "Deployment Metadata", and verification."""
 
-from otn_dagster.telemetry import positions
 from otn_dagster.telemetry.checks.registry import Evidence, Rows, check
-from otn_dagster.telemetry.deployments import RECOVERED_VOCABULARY
+from otn_dagster.telemetry.files import positions
+from otn_dagster.telemetry.files.deployments import RECOVERED_VOCABULARY
+from otn_dagster.telemetry.files.refusals import Code, Why
+from otn_dagster.telemetry.loading.staging import project_box
 
-RAW, CACHE, LIVE = "raw_deployments", "rcvr_locations", "moorings"
+CACHE, LIVE = "rcvr_locations", "moorings"
 CORRECT = "Correct the sheet and send it again."
 OVERLAP = """
     select a.collectornumber as serial, a.catalognumber, a.startdatetime, a.enddatetime, b.collectioncode as other_project,
@@ -15,12 +17,10 @@ OVERLAP = """
 """
 
 
-@check("R1", RAW, "Columns, datatypes and positions are those of the template", CORRECT)
+@check("R1", CACHE, "Columns, datatypes and positions are those of the template", CORRECT)
 def sheet_format(evidence: Evidence) -> Rows:
-    return evidence.rows(
-        "select row_number, column_name, found, expected, remedy from platform.refused_rows where submission_key = %s"
-        " and column_name <> 'recover_date_time' order by row_number",
-        evidence.submission.submission_key,
+    return evidence.refused_because(*Why) + evidence.found(
+        Code.VALUE_UNREADABLE, Code.VALUE_AMBIGUOUS, Code.VALUE_OUT_OF_RANGE, Code.UNIT_UNKNOWN, Code.COLUMN_REPEATED
     )
 
 
@@ -41,9 +41,9 @@ def stations_moved(evidence: Evidence) -> Rows:
     )
 
 
-@check("R3", RAW, "Recovery is after deployment", "Correct whichever of the two is wrong.")
+@check("R3", CACHE, "Recovery is after deployment", "Correct whichever of the two is wrong.")
 def recovery_after_deployment(evidence: Evidence) -> Rows:
-    return evidence.refused("recover_date_time")
+    return evidence.found(Code.RECOVERY)
 
 
 @check(
@@ -94,14 +94,14 @@ def overlapping(evidence: Evidence) -> Rows:
 
 @check(
     "R7",
-    RAW,
+    CACHE,
     "Deployments lie where the project works",
     "Correct the position, or the project's bounding box.",
     warning=True,
 )
 def deployment_position(evidence: Evidence) -> Rows:
-    refused = evidence.refused("deploy_lat, deploy_long")
-    box = positions.project_box(evidence.connection, evidence.code)
+    refused = evidence.refused_because(Why.MISPLACED)
+    box = project_box(evidence.connection, evidence.code)
     if box is None:
         return refused
     rows = evidence.rows(

@@ -1,23 +1,31 @@
 """Checks of detections: D1 to D25. Source: node manager training, detections-1 to detections-5 and verification."""
 
+from pathlib import Path
+
 import polars as pl
 
 from otn_dagster import pushes
-from otn_dagster.telemetry import missing_metadata, vue
+from otn_dagster.telemetry import missing_metadata
 from otn_dagster.telemetry.checks.registry import Evidence, NotEvaluated, Rows, check
+from otn_dagster.telemetry.files import impossible
+from otn_dagster.telemetry.files.refusals import Why
 
 RAW, CACHE, DRIFT, LIVE = "raw_detections", "detections", "time_drift_factors", "otn_detections"
 HR_ROWS = 1_000_000
 MINE = "from platform.detections d where submission_no = %s and withdrawn_at is null"
 
 
-def _raw(evidence: Evidence) -> pl.DataFrame:
-    return pl.read_parquet(evidence.submission.parquet(evidence.settings))
+def _parquet(evidence: Evidence) -> Path:
+    return evidence.submission.parquet(evidence.settings)
+
+
+def _raw(evidence: Evidence) -> pl.LazyFrame:
+    return pl.scan_parquet(_parquet(evidence))
 
 
 @check("D1", RAW, "The export is a VUE export, every row readable", "Send the manufacturer's export unedited.")
 def file_format(evidence: Evidence) -> Rows:
-    return evidence.refused("datetime", "receiver", "transmitter", "sensor_value")
+    return evidence.refused_because(*Why)
 
 
 @check(
@@ -28,7 +36,7 @@ def file_format(evidence: Evidence) -> Rows:
     blocking=True,
 )
 def impossible_times(evidence: Evidence) -> Rows:
-    bad = vue.impossible_times(_raw(evidence), pushes.now(evidence.connection).replace(tzinfo=None))
+    _, bad = impossible.impossible_times(_parquet(evidence), pushes.now(evidence.connection).replace(tzinfo=None))
     return bad.select("row_number", "datetime", "receiver", "transmitter").head(1000).to_dicts()
 
 
@@ -40,7 +48,7 @@ def impossible_times(evidence: Evidence) -> Rows:
     warning=True,
 )
 def high_residence_volume(evidence: Evidence) -> Rows:
-    counts = _raw(evidence).group_by("receiver").len("detections")
+    counts = _raw(evidence).group_by("receiver").len("detections").collect()
     return counts.filter(pl.col("receiver").str.starts_with("HR"), pl.col("detections") > HR_ROWS).to_dicts()
 
 
@@ -52,13 +60,15 @@ def repeated_rows(evidence: Evidence) -> Rows:
         .group_by(same)
         .agg(copies=pl.len(), rows=pl.col("row_number").head(5))
         .filter(pl.col("copies") > 1)
+        .head(1000)
+        .collect()
         .to_dicts()
     )
 
 
 @check("D5", RAW, "Receivers have numeric serials", "Correct the receiver's name in VUE.", warning=True)
 def serial_format(evidence: Evidence) -> Rows:
-    receivers = _raw(evidence).group_by("receiver").len("detections")
+    receivers = _raw(evidence).group_by("receiver").len("detections").collect()
     return receivers.filter(~pl.col("receiver").str.contains(r"-\d{1,7}$")).to_dicts()
 
 
@@ -79,6 +89,7 @@ def model_format(evidence: Evidence) -> Rows:
         .group_by("receiver")
         .len("detections")
         .with_columns(model=pl.col("receiver").str.replace(r"-\d+$", "").str.to_uppercase())
+        .collect()
     )
     return [
         r for r in receivers.to_dicts() if not any(r["model"] == m or r["model"].startswith(f"{m}-") for m in models)
@@ -112,7 +123,7 @@ def year_tables(evidence: Evidence) -> Rows:
 
 @check("D9", CACHE, "Every row of the file is loaded, repeated or refused", "Load the file again.", blocking=True)
 def all_rows_accounted(evidence: Evidence) -> Rows:
-    raw = _raw(evidence).height
+    raw = _raw(evidence).select(pl.len()).collect().item()
     rows = evidence.rows(
         "select raw_rows, loaded_rows, duplicate_rows, refused_rows from platform.submissions where submission_key = %s",
         evidence.submission.submission_key,

@@ -1,16 +1,23 @@
 """Checks of receiver events: E1 to E8. Source: node manager training, events-1 to events-4."""
 
+from pathlib import Path
+
 import polars as pl
 
 from otn_dagster import pushes
-from otn_dagster.telemetry import vue
 from otn_dagster.telemetry.checks.registry import Evidence, Rows, check
+from otn_dagster.telemetry.files import impossible
+from otn_dagster.telemetry.files.refusals import Why
 
 RAW, CACHE = "raw_events", "events"
 
 
-def _raw(evidence: Evidence) -> pl.DataFrame:
-    return pl.read_parquet(evidence.submission.parquet(evidence.settings))
+def _parquet(evidence: Evidence) -> Path:
+    return evidence.submission.parquet(evidence.settings)
+
+
+def _raw(evidence: Evidence) -> pl.LazyFrame:
+    return pl.scan_parquet(_parquet(evidence))
 
 
 @check("E1", RAW, "The format is VUE 2.6+", "Export the events from VUE 2.6 or later.")
@@ -18,12 +25,15 @@ def vue_format(evidence: Evidence) -> Rows:
     known = _raw(evidence).filter(
         pl.col("description").is_in(["Initialization", "Data Upload", "Battery", "Daily Pings", "Map"])
     )
-    return [] if known.height else [{"found": "none of the events that VUE names"}]
+    return [] if known.head(1).collect().height else [{"found": "none of the events that VUE names"}]
 
 
 @check("E2", RAW, "The mandatory columns are there", "Export the events from VUE unedited.", blocking=True)
 def mandatory_columns(evidence: Evidence) -> Rows:
-    return [{"column": name} for name in ("datetime", "receiver", "description") if _raw(evidence)[name].null_count()]
+    empty = (
+        _raw(evidence).select(pl.col("datetime", "receiver", "description").null_count()).collect().row(0, named=True)
+    )
+    return [{"column": name} for name, rows in empty.items() if rows]
 
 
 @check(
@@ -34,9 +44,9 @@ def mandatory_columns(evidence: Evidence) -> Rows:
     blocking=True,
 )
 def date_and_time(evidence: Evidence) -> Rows:
-    bad = vue.impossible_times(_raw(evidence), pushes.now(evidence.connection).replace(tzinfo=None))
+    _, bad = impossible.impossible_times(_parquet(evidence), pushes.now(evidence.connection).replace(tzinfo=None))
     return (
-        evidence.refused("datetime")
+        evidence.refused_because(*Why)
         + bad.select("row_number", "datetime", "receiver", "description").head(1000).to_dicts()
     )
 
@@ -56,7 +66,7 @@ def initializations_and_uploads(evidence: Evidence) -> Rows:
             *[(pl.col("description") == name).sum().alias(name) for name in ("Initialization", "Data Upload", "Reset")]
         )
     )
-    return counts.filter((pl.col("Initialization") == 0) | (pl.col("Data Upload") == 0)).to_dicts()
+    return counts.filter((pl.col("Initialization") == 0) | (pl.col("Data Upload") == 0)).collect().to_dicts()
 
 
 @check("E5", CACHE, "Every event is in the table", "Load the file again.")

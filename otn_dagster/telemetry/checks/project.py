@@ -3,16 +3,16 @@
 import re
 from urllib.parse import urlparse
 
-from otn_dagster.telemetry import load_project
 from otn_dagster.telemetry.checks.registry import Evidence, NotEvaluated, Rows, check
-from otn_dagster.telemetry.project_form import Project
+from otn_dagster.telemetry.files.project_form import Project
+from otn_dagster.telemetry.loading import project as loading_project
 
 FORM, LIVE = "raw_project", "otn_resources"
 ORDINARY = re.compile(r"^[\w\s.,;:'\"()\[\]/&%+–—-]*$")
 
 
 def _form(evidence: Evidence) -> Project:
-    return load_project.read(evidence.settings, evidence.submission)
+    return loading_project.form_of(evidence.connection, evidence.submission)
 
 
 @check("P1", FORM, "No strange characters in code, title and abstract", "Retype the passage.", warning=True)
@@ -37,7 +37,8 @@ def contacts(evidence: Evidence) -> Rows:
     form = _form(evidence)
     unread: Rows = [{"problem": "not readable", "line": line} for field, line in form.unread if field == "contacts"]
     known = {row["name"].lower() for row in evidence.rows("select institutioncode as name from obis.institution_codes")}
-    unknown = {c.affiliation for c in form.contacts if c.affiliation and c.affiliation.lower() not in known}
+    # A node that keeps no list of institutions cannot say that one is unknown.
+    unknown = {c.affiliation for c in form.contacts if known and c.affiliation and c.affiliation.lower() not in known}
     return unread + [{"problem": "affiliation is not in institution_codes", "line": name} for name in sorted(unknown)]
 
 
@@ -61,13 +62,13 @@ def species(evidence: Evidence) -> Rows:
 @check(
     "P5",
     FORM,
-    "The places give a bounding box",
-    "Give at least two points as latitude/longitude.",
+    "The form says where the project works",
+    "Give the name of the place, or points as latitude/longitude.",
     warning=True,
 )
 def bounding_box(evidence: Evidence) -> Rows:
     form = _form(evidence)
-    return [] if len(form.points) >= 2 else [{"points": len(form.points), "places": "; ".join(form.places)}]
+    return [] if form.points or form.places else [{"points": 0, "places": ""}]
 
 
 @check("P6", FORM, "Start and end dates are readable", "Write YYYY-MM-DD to YYYY-MM-DD, or to ongoing.")

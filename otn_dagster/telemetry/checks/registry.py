@@ -11,6 +11,8 @@ from psycopg.rows import dict_row
 
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
+from otn_dagster.telemetry import readings
+from otn_dagster.telemetry.files.refusals import Code, Why
 from otn_dagster.telemetry.submissions import Submission
 
 MAX_ROWS_SHOWN = 200
@@ -49,18 +51,35 @@ class Evidence:
         return self.code.lower()
 
     def rows(self, query: str, *parameters: Any) -> Rows:
-        """Failing rows as dictionaries; parameters are bound, never pasted."""
+        """Failing rows as dictionaries; parameters (one mapping, or values) are bound, never pasted."""
+        bound = parameters[0] if len(parameters) == 1 and isinstance(parameters[0], dict) else parameters or None
         with self.connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query, parameters or None).fetchall()  # type: ignore[arg-type]
+            return cursor.execute(query, bound).fetchall()  # type: ignore[arg-type]
 
-    def refused(self, *columns: str) -> Rows:
-        """Refused rows of the submission in these columns."""
+    def refused_because(self, *why: Why) -> Rows:
+        """Refused rows of the submission, refused for one of these reasons."""
         return self.rows(
             "select row_number, column_name, found, expected, remedy from platform.refused_rows"
-            " where submission_key = %s and column_name = any(%s) order by row_number",
+            " where submission_key = %s and why = any(%s) order by sheet, row_number",
             self.submission.submission_key,
-            list(columns),
+            [str(one) for one in why],
         )
+
+    def found(self, *codes: Code) -> Rows:
+        """Findings of the submission with one of these codes, the most important first."""
+        findings = readings.findings_of(self.connection, self.submission.submission_key)
+        return [
+            {
+                "rows": ", ".join(map(str, f.rows[:10])) + (", ..." if f.count > 10 else ""),
+                "count": f.count,
+                "column_name": f.column,
+                "found": f.found,
+                "expected": f.expected,
+                "remedy": f.remedy,
+            }
+            for f in findings
+            if f.code in codes
+        ]
 
     def vendor_specs(self) -> None:
         """Raise NotEvaluated where the vendor's tag specifications were never loaded."""

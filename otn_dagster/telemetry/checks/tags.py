@@ -1,9 +1,11 @@
 """Checks of tag metadata: T1 to T21. Source: node manager training, tag-1, tag-1b, tag-2, and the analysts' verification."""
 
-from otn_dagster.telemetry import positions
 from otn_dagster.telemetry.checks.registry import Evidence, NotEvaluated, Rows, check
+from otn_dagster.telemetry.files import positions
+from otn_dagster.telemetry.files.refusals import Code, Why
+from otn_dagster.telemetry.loading.staging import project_box
 
-RAW, CACHE, LIVE = "raw_tags", "tag_cache", "otn_transmitters"
+CACHE, LIVE = "tag_cache", "otn_transmitters"
 CORRECT = "Correct the sheet and send it again."
 THIS = "select submission_key, row_number, catalognumber, transmitter from platform.tag_cache where submission_key = %s"
 OVERLAP = """
@@ -15,24 +17,35 @@ OVERLAP = """
 """
 
 
-@check("T1", RAW, "Columns and datatypes are those of the template", CORRECT)
+@check("T1", CACHE, "Columns and datatypes are those of the template", CORRECT)
 def sheet_format(evidence: Evidence) -> Rows:
+    return evidence.refused_because(Why.MISSING, Why.UNREADABLE) + evidence.found(
+        Code.VALUE_UNREADABLE, Code.VALUE_AMBIGUOUS, Code.VALUE_OUT_OF_RANGE, Code.UNIT_UNKNOWN, Code.COLUMN_REPEATED
+    )
+
+
+@check(
+    "T2",
+    CACHE,
+    "Each row has an animal id or a tag serial",
+    "Give each animal an ANIMAL_ID; it is named by its transmitter now.",
+    warning=True,
+)
+def animal_or_serial(evidence: Evidence) -> Rows:
     return evidence.rows(
-        "select row_number, column_name, found, expected, remedy from platform.refused_rows where submission_key = %s"
-        " and column_name not in ('animal_id', 'harvest_date', 'utc_release_date_time', 'release_latitude, release_longitude')"
-        " and expected not like 'one row%%' order by row_number",
+        "select row_number, catalognumber, transmitter from platform.tag_cache where submission_key = %s and animal_id is null"
+        " and tag_serial_number is null order by row_number",
         evidence.submission.submission_key,
     )
 
 
-@check("T2", RAW, "Each row has an animal id or a tag serial", "An unknown serial needs an ANIMAL_ID of its own.")
-def animal_or_serial(evidence: Evidence) -> Rows:
-    return evidence.refused("animal_id")
-
-
-@check("T3", RAW, "Harvest is after release", "Correct whichever of the two is wrong.")
+@check("T3", CACHE, "Harvest is after release", "Correct whichever of the two is wrong.")
 def harvest_after_release(evidence: Evidence) -> Rows:
-    return evidence.refused("harvest_date")
+    return evidence.rows(
+        "select row_number, catalognumber, utc_release_date_time, other->>'harvest_date' as harvest_date from platform.tag_cache"
+        " where submission_key = %s and window_code = 'harvest_before_release' order by row_number",
+        evidence.submission.submission_key,
+    )
 
 
 @check("T4", CACHE, "Animal fields follow the data dictionary", "Use the words of the dictionary.", warning=True)
@@ -48,27 +61,32 @@ def animal_fields(evidence: Evidence) -> Rows:
 
 @check(
     "T5",
-    RAW,
+    CACHE,
     "No tag is used twice in the sheet",
     "Remove the repeated row, or give HARVEST_DATE where a tag was used again.",
 )
 def tag_twice_in_sheet(evidence: Evidence) -> Rows:
-    return evidence.rows(
-        "select row_number, found, expected from platform.refused_rows where submission_key = %s and expected like 'one row%%'",
+    twice = evidence.rows(
+        """select a.row_number, b.row_number as other_row, a.transmitter, a.catalognumber, b.catalognumber as other
+           from platform.tag_cache a join platform.tag_cache b using (submission_key, transmitter)
+           where submission_key = %s and a.utc_release_date_time <= b.utc_release_date_time and a.catalognumber <> b.catalognumber
+               and (a.utc_release_date_time, a.row_number) < (b.utc_release_date_time, b.row_number)
+               and coalesce(a.harvest_date, a.utc_release_date_time + coalesce(a.est_tag_life, 36500) * interval '1 day')
+                   > b.utc_release_date_time order by 1""",
         evidence.submission.submission_key,
     )
+    return twice + evidence.found(Code.REPEATED_DIFFERS)
 
 
 @check("T6", CACHE, "Code spaces were not filled by dragging", "Retype TAG_CODE_SPACE: Excel counted it up.")
 def dragged_code_space(evidence: Evidence) -> Rows:
+    # Two code spaces that follow each other are real (A69-9001, A69-9002); four rows that count up are a mouse.
     return evidence.rows(
-        """select * from (select row_number, tag_code_space, lag(tag_code_space) over (order by row_number) as above
-             from platform.tag_cache where submission_key = %s and tag_code_space ~ '^A[0-9]+-[0-9]+$') s
-           where split_part(tag_code_space, '-', 1) = split_part(above, '-', 1)
-             and split_part(tag_code_space, '-', 2)::int = split_part(above, '-', 2)::int + 1
-             and (select count(distinct tag_code_space) from platform.tag_cache where submission_key = %s) > 3
-           order by row_number""",
-        evidence.submission.submission_key,
+        """with spaces as (select row_number, tag_code_space, split_part(tag_code_space, '-', 2)::int as number from platform.tag_cache
+               where submission_key = %s and tag_code_space ~ '^A[0-9]+-[0-9]+$'),
+           steps as (select *, number - lag(number) over w = 1 as up, number - lag(number, 2) over w = 2 as up2,
+               number - lag(number, 3) over w = 3 as up3 from spaces window w as (order by row_number))
+           select row_number, tag_code_space from steps where up and up2 and up3 order by row_number""",
         evidence.submission.submission_key,
     )
 
@@ -80,22 +98,22 @@ def worms(evidence: Evidence) -> Rows:
 
 @check(
     "T8",
-    RAW,
+    CACHE,
     "Releases lie where the project works",
     "Correct the position, or the bounding box of the project.",
     warning=True,
 )
 def release_position(evidence: Evidence) -> Rows:
-    box = positions.project_box(evidence.connection, evidence.code)
-    refused = evidence.refused("release_latitude, release_longitude")
+    box = project_box(evidence.connection, evidence.code)
+    slips = evidence.found(Code.RELEASE_POSITION)
     if box is None:
-        return refused
+        return slips
     rows = evidence.rows(
-        "select row_number, catalognumber, release_latitude, release_longitude from platform.tag_cache where submission_key = %s",
+        "select row_number, catalognumber, release_latitude, release_longitude from platform.tag_cache where submission_key = %s"
+        " and release_latitude is not null and release_longitude is not null",
         evidence.submission.submission_key,
     )
-    outside = [r for r in rows if not positions.inside(box, r["release_latitude"], r["release_longitude"])]
-    return refused + outside
+    return slips + [r for r in rows if not positions.inside(box, r["release_latitude"], r["release_longitude"])]
 
 
 @check(
@@ -135,12 +153,20 @@ def vendor_specification(evidence: Evidence) -> Rows:
 )
 def lookup_codes(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select row_number, life_stage, length_type, length2_type, age_units from platform.tag_cache where submission_key = %s and (
-             (life_stage is not null and upper(life_stage) not in (select code from obis.lifestage_codes))
-             or (length_type is not null and upper(length_type) not in (select code from obis.lengthtype_codes))
-             or (length2_type is not null and upper(length2_type) not in (select code from obis.lengthtype_codes))
-             or (age_units is not null and upper(age_units) not in (select unit from obis.control_units))) order by row_number""",
-        evidence.submission.submission_key,
+        """with said as (
+               select 'LIFE_STAGE' as column_name, life_stage as found, row_number from platform.tag_cache where submission_key = %(key)s
+               union all select 'LENGTH_TYPE', length_type, row_number from platform.tag_cache where submission_key = %(key)s
+               union all select 'LENGTH2_TYPE', length2_type, row_number from platform.tag_cache where submission_key = %(key)s
+               union all select 'AGE_UNITS', age_units, row_number from platform.tag_cache where submission_key = %(key)s),
+           plain as (select *, regexp_replace(regexp_replace(upper(trim(found)), '[ _-]*LENGTH$', ''), '[ .]+$', '') as word from said
+               where found is not null)
+           select column_name, found, count(*) as rows, min(row_number) as first_row from plain
+           where not (column_name = 'LIFE_STAGE' and word in (select code from obis.lifestage_codes))
+             and not (column_name like 'LENGTH%%' and word in (select code from obis.lengthtype_codes union select upper(description)
+                 from obis.lengthtype_codes union select replace(upper(description), ' LENGTH', '') from obis.lengthtype_codes))
+             and not (column_name = 'AGE_UNITS' and rtrim(word, 'S') in (select rtrim(unit, 'S') from obis.control_units))
+           group by 1, 2 order by 3 desc, 1, 2""",
+        {"key": evidence.submission.submission_key},
     )
 
 
@@ -217,9 +243,9 @@ def suspect_serial(evidence: Evidence) -> Rows:
     )
 
 
-@check("T17", RAW, "Releases are not in the future or before 1980", "Check the year and the cell's format.")
+@check("T17", CACHE, "Releases are not in the future or before 1980", "Check the year and the cell's format.")
 def release_date(evidence: Evidence) -> Rows:
-    return evidence.refused("utc_release_date_time")
+    return evidence.refused_because(Why.IMPOSSIBLE)
 
 
 @check(

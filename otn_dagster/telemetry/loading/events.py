@@ -1,7 +1,7 @@
 """An events export into the node database: ``events`` → ``time_drift_factors``, ``receiver_config``, DOWNLOAD rows.
 
 Belongs here: accepting events once and deriving what they say about clocks and settings. Does not belong here: reading
-the export (``vue.py``), the arithmetic of drift (``clocks.py``).
+the export (``files/``), the arithmetic of drift (``clocks.py``).
 """
 
 import datetime as dt
@@ -9,17 +9,29 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
 from psycopg import sql
 
 from otn_dagster import pushes, transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, names, submissions, vue
-from otn_dagster.telemetry.clocks import ClockSegment, Event, clock_segments
-from otn_dagster.telemetry.load_deployments import download
-from otn_dagster.telemetry.load_detections import assign_keys
-from otn_dagster.telemetry.merging import merge
+from otn_dagster.telemetry import decisions, names, submissions
+from otn_dagster.telemetry.clocks import (
+    CLOCK_SET,
+    INITIALIZATION,
+    OFFLOAD,
+    PC_TIME,
+    ClockSegment,
+    Event,
+    clock_segments,
+)
+from otn_dagster.telemetry.files import impossible
+from otn_dagster.telemetry.files.exports import EVENTS, Export
+from otn_dagster.telemetry.files.refusals import Topic
+from otn_dagster.telemetry.loading import detections
+from otn_dagster.telemetry.loading.deployments import download
+from otn_dagster.telemetry.loading.detections import blocks_of, serials_in
+from otn_dagster.telemetry.loading.keys import assign_keys
+from otn_dagster.telemetry.loading.merging import merge
 from otn_dagster.telemetry.project_tables import ensure_project_tables, table
 from otn_dagster.telemetry.submissions import Counts, Submission
 
@@ -33,33 +45,27 @@ class Drift:
     accepted: bool
 
 
-def load_raw(connection: Connection, settings: Settings, submission: Submission) -> vue.Export:
-    """Read the export and keep its rows as one Parquet file. Safe to repeat: the file is written once, whole."""
-    submissions.require_project(connection, submission)
-    export = vue.read_events(submission.path(settings))
-    vue.keep_as_parquet(export.rows, submission.parquet(settings))
-    submissions.keep_refusals(connection, submission.submission_key, export.refused)
-    return export
+def load_raw(connection: Connection, settings: Settings, submission: Submission) -> Export:
+    """Read the export once and keep its rows as one Parquet file. Safe to repeat: the file is written aside and renamed."""
+    return detections.load_raw(connection, settings, submission, "events")
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> Counts:
     """Accept the events that are not loaded yet. Safe to repeat: an event is found by receiver, time, name and data."""
     pushes.loading_allowed(connection, settings, submission.node)
-    rows = pl.read_parquet(submission.parquet(settings))
-    vue.stop_at_impossible_times(rows, pushes.now(connection).replace(tzinfo=None))
+    parquet = submission.parquet(settings)
+    impossible.stop_at_impossible_times(parquet, pushes.now(connection).replace(tzinfo=None))
     ensure_project_tables(connection, submission.collectioncode, "events")
-    assign_keys(
-        connection,
-        "receiver",
-        [names.receiver_serial(r) for r in rows["receiver"].unique(maintain_order=True)],
-    )
+    assign_keys(connection, "receiver", serials_in(parquet))
     connection.execute("drop table if exists incoming_events")
     connection.execute(
         "create temp table incoming_events (row_number bigint, datetime timestamp, receiver text, description text, data text,"
         " units text) on commit drop"
     )
-    columns = ["row_number", "datetime", "receiver", "description", "data", "units"]
-    transfer.copy_in(connection, sql.Identifier("incoming_events"), rows.select(columns))
+    usable = 0
+    for block in blocks_of(parquet, list(EVENTS)):
+        transfer.copy_in(connection, sql.Identifier("incoming_events"), block)
+        usable += block.height
     inserted = connection.execute(
         sql.SQL(
             """insert into {} (submission_key, row_number, receiver_key, receiver, datetime, description, data, units, loaded_at)
@@ -77,10 +83,10 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
         "select count(*) from platform.events where submission_key = %s", [submission.submission_key]
     ).fetchone()
     refused = connection.execute(
-        "select count(*) from platform.refused_rows where submission_key = %s", [submission.submission_key]
+        "select refused_rows from platform.submissions where submission_key = %s", [submission.submission_key]
     ).fetchone()
     assert already is not None and refused is not None and inserted <= already[0]
-    counts = Counts(rows.height + refused[0], already[0], rows.height - already[0], refused[0])
+    counts = Counts(usable + refused[0], already[0], usable - already[0], refused[0])
     submissions.note_counts(connection, submission.submission_key, counts)
     submissions.move(connection, submission.submission_key, "loaded")
     submissions.supersede_earlier(connection, submission, loaded_too=False)
@@ -89,8 +95,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
 
 def receivers_of(settings: Settings, submission: Submission) -> list[str]:
     """Serials of the receivers in a submission."""
-    receivers = pl.read_parquet(submission.parquet(settings), columns=["receiver"])["receiver"].unique()
-    return sorted({names.receiver_serial(receiver) for receiver in receivers})
+    return serials_in(submission.parquet(settings))
 
 
 def load_drift(connection: Connection, settings: Settings, submission: Submission) -> list[Drift]:
@@ -110,9 +115,8 @@ def load_drift(connection: Connection, settings: Settings, submission: Submissio
 def _drift_of(connection: Connection, serial: str, limit: float, source: str) -> list[Drift]:
     rows = connection.execute(
         "select receiver_key, receiver, datetime, description, data from platform.events"
-        " join platform.receiver_keys using (receiver_key) where rcv_serial_no = %s and description in"
-        " ('Initialization', 'Data Upload', 'PC Time')",
-        [serial],
+        " join platform.receiver_keys using (receiver_key) where rcv_serial_no = %s and description = any(%s)",
+        [serial, [INITIALIZATION, OFFLOAD, PC_TIME, CLOCK_SET]],
     ).fetchall()
     if not rows:
         return []
@@ -124,7 +128,7 @@ def _drift_of(connection: Connection, serial: str, limit: float, source: str) ->
         if not believed:
             decisions.ask(
                 connection,
-                "clock_drift",
+                Topic.CLOCK_DRIFT,
                 subject,
                 {
                     "seconds_per_day": round(segment.seconds_per_day, 3),
@@ -132,7 +136,7 @@ def _drift_of(connection: Connection, serial: str, limit: float, source: str) ->
                     "offset_at_offload": segment.offset_end,
                 },
             )
-            believed = decisions.answer(connection, "clock_drift", subject) == "accept"
+            believed = decisions.answer(connection, Topic.CLOCK_DRIFT, subject) == "accept"
         drifts.append(Drift(receiver, segment, believed))
         wanted.append(
             (

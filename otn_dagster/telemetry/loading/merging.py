@@ -47,14 +47,17 @@ def merge(
     is: the caller must roll back. Safe to repeat: the second time all rows are unchanged.
     """
     difference = Difference()
-    existing = _existing(connection, table, key)
+    rows, absent = list(rows), list(absent)
+    wanted = [tuple(row[name] for name in key) for row in rows] + absent
+    existing = _existing(connection, table, key, wanted)
+    fresh: list[Row] = []
     stamp = connection.execute("select platform.now()").fetchone()
     assert stamp is not None
     for row in rows:
         identity = tuple(row[name] for name in key)
         old = existing.get(identity)
         if old is None:
-            _insert(connection, table, {**row, "datelastmodified": stamp[0]})
+            fresh.append({**row, "datelastmodified": stamp[0]})
             existing[identity] = row
             difference.inserted += 1
             continue
@@ -77,25 +80,35 @@ def merge(
             if removal_accepted:
                 _delete(connection, table, key, identity)
     if removal_accepted or not difference.removals:
+        _insert(connection, table, fresh)
         _note(connection, table, submission_key, difference)
     return difference
 
 
-def _existing(connection: Connection, table: sql.Identifier, key: Sequence[str]) -> dict[tuple[Any, ...], Row]:
+def _existing(
+    connection: Connection, table: sql.Identifier, key: Sequence[str], wanted: Sequence[tuple[Any, ...]]
+) -> dict[tuple[Any, ...], Row]:
+    """Rows of these keys: a file costs what it has, not what its project has."""
+    places = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in key)
+    columns = sql.SQL(", ").join(map(sql.Identifier, key))
+    query = sql.SQL("select * from {} where ({}) in (select * from unnest({}))").format(table, columns, places)
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(sql.SQL("select * from {}").format(table)).fetchall()
+        rows = (
+            cursor.execute(query, [list(values) for values in zip(*wanted, strict=True)]).fetchall() if wanted else []
+        )
     return {tuple(row[name] for name in key): row for row in rows}
 
 
-def _insert(connection: Connection, table: sql.Identifier, row: Row) -> None:
-    connection.execute(
-        sql.SQL("insert into {} ({}) values ({})").format(
-            table,
-            sql.SQL(", ").join(map(sql.Identifier, row)),
-            sql.SQL(", ").join(sql.Placeholder() * len(row)),
-        ),
-        list(row.values()),
-    )
+def _insert(connection: Connection, table: sql.Identifier, rows: Sequence[Row]) -> None:
+    """New rows, those of the same columns together."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row), []).append(row)
+    for columns, some in groups.items():
+        statement = sql.SQL("copy {} ({}) from stdin").format(table, sql.SQL(", ").join(map(sql.Identifier, columns)))
+        with connection.cursor().copy(statement) as copy:
+            for row in some:
+                copy.write_row([row[column] for column in columns])
 
 
 def _update(

@@ -1,6 +1,6 @@
 """The project metadata form: text between ``===FORM START===`` and ``===FORM END===``, fields 0 to 8.
 
-Belongs here: a form to a typed project. Does not belong here: writing (``load_project.py``) and judging
+Belongs here: a form to a typed project. Does not belong here: writing (``loading/project.py``) and judging
 (``checks/project.py``).
 
 Source: node manager training, "Create and Update Projects".
@@ -8,11 +8,12 @@ Source: node manager training, "Create and Update Projects".
 
 import datetime as dt
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from otn_dagster.telemetry.refusals import BadFile
-from otn_dagster.telemetry.sheets import decode
+from otn_dagster.telemetry.files.container import decode
+from otn_dagster.telemetry.files.refusals import BadFile
 
 ROLES = ["Principal Investigator", "Technician", "Researcher", "Student", "Collaborator"]
 FIELDS = ["code", "title", "abstract", "contacts", "url", "species", "locations", "dates", "citation"]
@@ -88,6 +89,23 @@ def read_project_form(path: Path) -> Project:
         citation=" ".join(answers["citation"]) or None,
         unread=unread,
     )
+
+
+def as_json(project: Project) -> dict[str, Any]:
+    """A form as JSON keeps it."""
+    kept = asdict(project)
+    return {
+        **kept,
+        "start": project.start and project.start.isoformat(),
+        "end": project.end and project.end.isoformat(),
+    }
+
+
+def from_json(kept: dict[str, Any]) -> Project:
+    """The form again, as it was read."""
+    dates = {name: dt.date.fromisoformat(kept[name]) if kept[name] else None for name in ("start", "end")}
+    pairs = {name: [tuple(pair) for pair in kept[name]] for name in ("species", "points", "unread")}
+    return Project(**{**kept, **dates, **pairs, "contacts": [Contact(**contact) for contact in kept["contacts"]]})
 
 
 def _answers(form: str) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
 """A project form into the node database: the project, its people, its species.
 
-Belongs here: writing what ``project_form.py`` read. Does not belong here: judging it (``checks/project.py``).
+Belongs here: writing what ``files/project_form.py`` read. Does not belong here: judging it (``checks/project.py``).
 """
 
 from psycopg import sql
@@ -8,24 +8,41 @@ from psycopg import sql
 from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, submissions
-from otn_dagster.telemetry.merging import merge
-from otn_dagster.telemetry.project_form import Contact, Project, read_project_form
+from otn_dagster.telemetry import decisions, readings, submissions
+from otn_dagster.telemetry.files import project_form
+from otn_dagster.telemetry.files.project_form import Contact, Project
+from otn_dagster.telemetry.files.reading import guarded
+from otn_dagster.telemetry.files.refusals import BadFile, Topic
+from otn_dagster.telemetry.loading.merging import merge
 from otn_dagster.telemetry.project_tables import ensure_project_tables
-from otn_dagster.telemetry.refusals import BadFile
+from otn_dagster.telemetry.readings import Reading
 from otn_dagster.telemetry.submissions import Counts, Submission
 
 
-def read(settings: Settings, submission: Submission) -> Project:
-    """The form of a submission; raises BadFile where its code is not that of the folder."""
-    project = read_project_form(submission.path(settings))
+def load_raw(connection: Connection, settings: Settings, submission: Submission) -> Project:
+    """Read the form once and keep what it says; raises BadFile where its code is not that of the folder. Safe to repeat."""
+    with guarded(submission.path(settings)):
+        project = project_form.read_project_form(submission.path(settings))
     if project.code and project.code.split(".")[-1].upper() != submission.collectioncode:
         raise BadFile(
             f"the form is of project {project.code!r}, the folder of {submission.collectioncode!r}",
             "Put the form into the folder of its own collection, or correct question 0.",
             column="code",
         )
+    situation = readings.situation_of(connection, submission, project.bounding_box)
+    kept = project_form.as_json(project)
+    readings.keep(
+        connection, submission, Reading("project metadata form", kept, readings.as_json(situation), 1, {}, {})
+    )
     return project
+
+
+def form_of(connection: Connection, submission: Submission) -> Project:
+    """The form of a submission as its first step read it."""
+    reading = readings.of(connection, submission.submission_key)
+    if reading is None:
+        raise LookupError(f"{submission.submission_key} was not read: run raw_project")
+    return project_form.from_json(reading.kept)
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> None:
@@ -35,7 +52,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     says less than the one before.
     """
     pushes.loading_allowed(connection, settings, submission.node)
-    project = read(settings, submission)
+    project = form_of(connection, submission)
     owner = connection.execute(
         "select node from obis.otn_resources where collectioncode = %s", [submission.collectioncode]
     ).fetchone()
@@ -46,7 +63,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
             column="code",
         )
     ensure_project_tables(connection, submission.collectioncode, "project")
-    accepted = decisions.answer(connection, "removal", submission.submission_key) == "accept"
+    accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"
     difference = merge(
         connection,
         sql.Identifier("obis", "otn_resources"),
@@ -57,7 +74,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     )
     gone = _people_gone(connection, project, submission.collectioncode)
     if (difference.removals or gone) and not accepted:
-        raise decisions.HeldForPerson("removal", submission.submission_key, [*difference.removals, *gone])
+        raise decisions.HeldForPerson(Topic.REMOVAL, submission.submission_key, [*difference.removals, *gone])
     _write_people(connection, project, submission.collectioncode)
     _write_species(connection, project, submission.collectioncode)
     submissions.note_counts(connection, submission.submission_key, Counts(raw=1, loaded=1))

@@ -1,6 +1,6 @@
 """A deployment sheet into the node database: ``c_shortform`` → ``stations``, ``rcvr_locations`` → ``moorings``.
 
-Belongs here: writing what ``deployments.py`` read. Does not belong here: judging it (``checks/deployments.py``) and what
+Belongs here: writing what ``files/deployments.py`` read. Does not belong here: judging it (``checks/deployments.py``) and what
 it means for detections that waited (``promotion.py``).
 """
 
@@ -11,49 +11,42 @@ from psycopg import sql
 from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, names, positions, submissions
-from otn_dagster.telemetry.deployments import DeploymentSheet, read_deployments
-from otn_dagster.telemetry.load_tags import keep_raw_rows, keep_typed_rows, note_project_type
-from otn_dagster.telemetry.merging import Difference, merge
+from otn_dagster.telemetry import decisions, names, readings, submissions
+from otn_dagster.telemetry.files import container, deployments, glatos
+from otn_dagster.telemetry.files.reading import guarded
+from otn_dagster.telemetry.files.refusals import Topic
+from otn_dagster.telemetry.files.tables import Found
+from otn_dagster.telemetry.files.typed import Typed
+from otn_dagster.telemetry.loading import staging
+from otn_dagster.telemetry.loading.merging import Difference, merge
 from otn_dagster.telemetry.project_tables import ensure_project_tables, table
-from otn_dagster.telemetry.refusals import Refusal
-from otn_dagster.telemetry.sheets import SheetRow, refuse
-from otn_dagster.telemetry.submissions import Counts, Submission
+from otn_dagster.telemetry.submissions import Submission
 
 
-def read(connection: Connection, settings: Settings, submission: Submission) -> DeploymentSheet:
-    """The sheet of a submission, with rows refused whose position is plainly a slip, or that repeat another row."""
-    now = pushes.now(connection).replace(tzinfo=None)
-    sheet = read_deployments(submission.path(settings), submission.collectioncode, now)
-    by_number = {row.number: row for row in sheet.raw}
-    box = positions.project_box(connection, submission.collectioncode)
-    box = box or positions.box_of(sheet.deployments, "dep_lat", "dep_long")
-    good, refused, seen = [], list(sheet.refused), {}
-    for deployment in sheet.deployments:
-        row = by_number[deployment["row_number"]]
-        refusal = _misplaced(row, deployment, box) or _repeated(row, deployment, seen)
-        if refusal:
-            refused.append(refusal)
-        else:
-            good.append(deployment)
-    return DeploymentSheet(sheet.sheet, sheet.raw, good, refused)
-
-
-def load_raw(connection: Connection, settings: Settings, submission: Submission) -> DeploymentSheet:
-    """Keep the rows as submitted. Safe to repeat: replaces the rows of this submission in one transaction."""
+def load_raw(connection: Connection, settings: Settings, submission: Submission) -> Found:
+    """Read the file once and keep its rows as submitted. Safe to repeat: replaces the rows of this submission."""
     submissions.require_project(connection, submission)
-    sheet = read(connection, settings, submission)
+    with guarded(submission.path(settings)):
+        found = deployments.find(container.read_sheets(submission.path(settings)))
     ensure_project_tables(connection, submission.collectioncode, "deployments")
-    keep_raw_rows(connection, submission, "c_shortform", sheet.raw)
-    submissions.keep_refusals(connection, submission.submission_key, sheet.refused)
-    return sheet
+    box = staging.project_box(connection, submission.collectioncode)
+    situation = readings.situation_of(connection, submission, box)
+    is_glatos = any(one.role == glatos.DEPLOYMENT.role for one in found.tables)
+    name = "GLATOS workbook" if is_glatos else "deployment metadata sheet"
+    staging.keep_raw(connection, submission, "c_shortform", found, situation, name)
+    return found
 
 
-def load_intermediate(connection: Connection, settings: Settings, submission: Submission) -> list[dict[str, Any]]:
-    """The typed rows into ``rcvr_locations``. Safe to repeat: replaces the rows of this submission."""
-    deployments = read(connection, settings, submission).deployments
-    keep_typed_rows(connection, submission, "rcvr_locations", deployments)
-    return deployments
+def load_intermediate(connection: Connection, settings: Settings, submission: Submission) -> Typed:
+    """Type and judge the raw rows, once, into ``rcvr_locations``. Safe to repeat: replaces the rows of this submission.
+
+    Raises Undecided where the sheet does not say which of two things it means.
+    """
+    raw, situation = staging.read_raw(connection, submission, "c_shortform")
+    with guarded(submission.path(settings)):
+        typed = deployments.type_deployments(raw, situation)
+    staging.keep_typed(connection, submission, "rcvr_locations", typed)
+    return typed
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> tuple[Difference, list[str]]:
@@ -63,15 +56,21 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     by natural key. Raises LoadingLocked during a push and HeldForPerson where information would be removed.
     """
     pushes.loading_allowed(connection, settings, submission.node)
-    sheet = read(connection, settings, submission)
+    rows = staging.read_typed(connection, submission, "rcvr_locations")
     code = submission.collectioncode
-    accepted = decisions.answer(connection, "removal", submission.submission_key) == "accept"
+    accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"
     usage = dict(connection.execute("select upper(model), usage from obis.instrument_models").fetchall())
-    stations = _stations(connection, code, sheet.deployments)
-    moorings = _moorings(sheet.deployments, code, usage)
+    stations = _stations(connection, code, rows)
+    moorings = _moorings(rows, code, usage)
     moorings |= {("STATION", name): _station_mooring(row, code) for name, row in stations.items()}
-    before = _keys_of(connection, submissions.loaded_before(connection, submission), code)
-    after = {("RECEIVER", row["catalognumber"]) for row in sheet.deployments if row["rcv_serial_no"]}
+    before = staging.keys_before(
+        connection,
+        sql.SQL(
+            "select 'RECEIVER', catalognumber from {} where submission_key = %s and rcv_serial_no is not null"
+        ).format(table(code, "rcvr_locations")),
+        submissions.loaded_before(connection, submission),
+    )
+    after = {("RECEIVER", row["catalognumber"]) for row in rows if row["rcv_serial_no"]}
     merge(connection, table(code, "stations"), ["station_name"], stations.values(), submission.submission_key)
     difference = merge(
         connection,
@@ -83,14 +82,11 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
         removal_accepted=accepted,
     )
     if difference.removals and not accepted:
-        raise decisions.HeldForPerson("removal", submission.submission_key, difference.removals)
-    note_project_type(connection, code, "deployment")
-    submissions.supersede_earlier(connection, submission)
-    counts = Counts(raw=len(sheet.raw), loaded=len(sheet.deployments), refused=len(sheet.refused))
-    submissions.note_counts(connection, submission.submission_key, counts)
-    submissions.move(connection, submission.submission_key, "loaded")
+        raise decisions.HeldForPerson(Topic.REMOVAL, submission.submission_key, difference.removals)
+    staging.note_project_type(connection, code, "deployment")
+    staging.finish(connection, submission)
     gone = [_serial_of(key) for _, key in before - after]
-    return difference, sorted({row["rcv_serial_no"] for row in sheet.deployments if row["rcv_serial_no"]} | set(gone))
+    return difference, sorted({row["rcv_serial_no"] for row in rows if row["rcv_serial_no"]} | set(gone))
 
 
 def _stations(connection: Connection, code: str, deployments: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -212,32 +208,3 @@ def instrument_type(model: str | None, usage: dict[str, str]) -> str | None:
 
 def _serial_of(rcvrcatnumber: str) -> str:
     return rcvrcatnumber.rsplit("-", 2)[-2]
-
-
-def _misplaced(row: SheetRow, deployment: dict[str, Any], box: positions.Box | None) -> Refusal | None:
-    slip = positions.mistake(box, deployment["dep_lat"], deployment["dep_long"])
-    if slip is None:
-        return None
-    found = f"{deployment['dep_lat']}, {deployment['dep_long']}"
-    return refuse(row, "deploy_lat, deploy_long", found, f"a position where the project works: {slip}", "Correct it.")
-
-
-def _repeated(row: SheetRow, deployment: dict[str, Any], seen: dict[Any, int]) -> Refusal | None:
-    key = deployment["catalognumber"]
-    first = seen.setdefault(key, deployment["row_number"])
-    if first == deployment["row_number"]:
-        return None
-    expected = f"one row for each deployment; row {first} has the same station, receiver and hour"
-    return refuse(row, "ins_serial_no", key, expected, "Remove one of the two rows.")
-
-
-def _keys_of(connection: Connection, submission_key: str | None, code: str) -> set[tuple[str, str]]:
-    if submission_key is None:
-        return set()
-    rows = connection.execute(
-        sql.SQL(
-            "select 'RECEIVER', catalognumber from {} where submission_key = %s and rcv_serial_no is not null"
-        ).format(table(code, "rcvr_locations")),
-        [submission_key],
-    ).fetchall()
-    return set(rows)

@@ -7,20 +7,9 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-from otn_dagster.database import Connection
-
 MARGIN_DEGREES = 10.0  # a project's form gives a few points, not the extent of its animals
 
 Box = tuple[float, float, float, float]  # west, east, south, north
-
-
-def project_box(connection: Connection, collectioncode: str) -> Box | None:
-    """Bounding box of a project's form, or None where it gives no coordinates."""
-    row = connection.execute(
-        "select westbl, eastbl, southbl, northbl from obis.otn_resources where collectioncode = %s",
-        [collectioncode],
-    ).fetchone()
-    return None if row is None or row[0] is None else row
 
 
 def box_of(rows: Iterable[dict[str, Any]], latitude: str, longitude: str) -> Box | None:

@@ -1,6 +1,7 @@
 """The loading path, step by step, as the UI shows it: one function a step, one transaction each.
 
-Belongs here: the order of steps and what each reports. Does not belong here: how a step works (``load_*.py``).
+Belongs here: what each step reports. Does not belong here: how a step works (the modules beside), which steps a kind of file has
+(``kinds.py``).
 
 Every step is safe to repeat and to kill: it is one transaction, and what it writes is found again by its key.
 """
@@ -8,21 +9,23 @@ Every step is safe to repeat and to kill: it is one transaction, and what it wri
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import (
-    load_deployments,
-    load_detections,
-    load_events,
-    load_project,
-    load_tags,
-    missing_metadata,
-    plots,
-    promotion,
-)
+from otn_dagster.telemetry import missing_metadata, plots, readings
+from otn_dagster.telemetry.files.exports import Export
+from otn_dagster.telemetry.files.refusals import Finding, Severity, ranked
+from otn_dagster.telemetry.files.tables import Found
+from otn_dagster.telemetry.files.typed import Typed
+from otn_dagster.telemetry.loading import deployments as load_deployments
+from otn_dagster.telemetry.loading import detections as load_detections
+from otn_dagster.telemetry.loading import events as load_events
+from otn_dagster.telemetry.loading import project as load_project
+from otn_dagster.telemetry.loading import promotion
+from otn_dagster.telemetry.loading import tags as load_tags
 from otn_dagster.telemetry.submissions import Submission
 
 PREVIEW_ROWS = 8
@@ -41,7 +44,7 @@ class StepReport:
 
 def raw_project(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Read the form."""
-    form = load_project.read(settings, submission)
+    form = load_project.load_raw(connection, settings, submission)
     facts = {
         "title": form.title,
         "contacts": len(form.contacts),
@@ -59,23 +62,19 @@ def otn_resources(connection: Connection, settings: Settings, submission: Submis
 
 def raw_tags(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Keep the tag sheet's rows as submitted."""
-    sheet = load_tags.load_raw(connection, settings, submission)
-    facts = {
-        "usable rows": len(sheet.tags),
-        "refused rows": len(sheet.refused),
-        "header in row": sheet.sheet.header_row,
-    }
-    return _own_table(connection, submission, len(sheet.raw), facts, "c_tag_meta")
+    found = load_tags.load_raw(connection, settings, submission)
+    return _own_table(connection, submission, found.rows, _found_facts(found), "c_tag_meta")
 
 
 def tag_cache(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
-    """Type the tag sheet's rows and name animals and transmitters."""
-    tags = load_tags.load_cache(connection, settings, submission)
+    """Type and judge the tag sheet's rows and name animals and transmitters."""
+    typed = load_tags.load_cache(connection, settings, submission)
     facts = {
-        "animals": len({tag["catalognumber"] for tag in tags}),
-        "transmitters": len({tag["transmitter"] for tag in tags if tag["transmitter"]}),
+        **_typed_facts(connection, submission, typed),
+        "animals": len({tag["catalognumber"] for tag in typed.rows}),
+        "transmitters": len({tag["transmitter"] for tag in typed.rows if tag["transmitter"]}),
     }
-    return _own_table(connection, submission, len(tags), facts, "tag_cache")
+    return _own_table(connection, submission, len(typed.rows), facts, "tag_cache")
 
 
 def otn_animals_and_transmitters(
@@ -92,19 +91,16 @@ def otn_animals_and_transmitters(
 
 def raw_deployments(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Keep the deployment sheet's rows as submitted."""
-    sheet = load_deployments.load_raw(connection, settings, submission)
-    facts = {
-        "usable rows": len(sheet.deployments),
-        "refused rows": len(sheet.refused),
-        "header in row": sheet.sheet.header_row,
-    }
-    return _own_table(connection, submission, len(sheet.raw), facts, "c_shortform")
+    found = load_deployments.load_raw(connection, settings, submission)
+    return _own_table(connection, submission, found.rows, _found_facts(found), "c_shortform")
 
 
 def rcvr_locations(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
-    """Type the deployment sheet's rows and name deployments."""
-    rows = load_deployments.load_intermediate(connection, settings, submission)
+    """Type and judge the deployment sheet's rows and name deployments."""
+    typed = load_deployments.load_intermediate(connection, settings, submission)
+    rows = typed.rows
     facts = {
+        **_typed_facts(connection, submission, typed),
         "stations": len({row["station_name"] for row in rows}),
         "receivers": len({row["rcv_serial_no"] for row in rows if row["rcv_serial_no"]}),
         "not recovered": sum(row["recover_date"] is None for row in rows),
@@ -126,17 +122,14 @@ def moorings(connection: Connection, settings: Settings, submission: Submission)
 def raw_detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Keep the export's rows as one Parquet file."""
     export = load_detections.load_raw(connection, settings, submission)
-    frame = export.rows
     facts = {
-        "receivers": frame["receiver"].n_unique(),
-        "transmitters": frame["transmitter"].n_unique(),
-        "first": str(frame["datetime"].min()),
-        "last": str(frame["datetime"].max()),
-        "refused rows": len(export.refused),
-        "file": str(submission.parquet(settings)),
+        "format": export.format,
+        "receivers": len(export.receivers),
+        "first": str(export.first),
+        "last": str(export.last),
+        **_export_facts(connection, submission, export),
     }
-    columns = [(name, str(kind)) for name, kind in frame.schema.items()]
-    return StepReport(export.raw_rows, facts, frame.head(PREVIEW_ROWS).to_dicts(), columns)
+    return _export_report(export, facts)
 
 
 def detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
@@ -184,10 +177,9 @@ def otn_detections(connection: Connection, settings: Settings, submission: Submi
 def raw_events(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Keep the event export's rows as one Parquet file."""
     export = load_events.load_raw(connection, settings, submission)
-    counts = dict(export.rows["description"].value_counts(sort=True).head(12).iter_rows())
-    facts = {**counts, "refused rows": len(export.refused), "file": str(submission.parquet(settings))}
-    columns = [(name, str(kind)) for name, kind in export.rows.schema.items()]
-    return StepReport(export.raw_rows, facts, export.rows.head(PREVIEW_ROWS).to_dicts(), columns)
+    named = pl.scan_parquet(export.path).group_by("description").len().sort("len", descending=True).head(12).collect()
+    facts = {"format": export.format, **dict(named.iter_rows()), **_export_facts(connection, submission, export)}
+    return _export_report(export, facts)
 
 
 def events(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
@@ -227,6 +219,46 @@ def receiver_config(connection: Connection, settings: Settings, submission: Subm
     return _table_report(
         connection, rows, {}, "platform", "receiver_config", "submission_key", submission.submission_key
     )
+
+
+def _found_facts(found: Found) -> dict[str, Any]:
+    return {
+        "header in row": ", ".join(f"{table.header_row} of {table.sheet_name}" for table in found.tables),
+        "rows of the file": found.container_rows,
+        "not data": found.not_data or "nothing",
+    }
+
+
+def _typed_facts(connection: Connection, submission: Submission, typed: Typed) -> dict[str, Any]:
+    return {
+        "usable rows": typed.loaded,
+        "repeated rows": typed.repeated,
+        "refused rows": len(typed.refused),
+        **_said(readings.findings_of(connection, submission.submission_key)),
+        **_law(connection, submission),
+    }
+
+
+def _export_facts(connection: Connection, submission: Submission, export: Export) -> dict[str, Any]:
+    facts = {"refused rows": export.refused_rows, "file": str(export.path)}
+    return facts | _said(export.findings) | _law(connection, submission)
+
+
+def _export_report(export: Export, facts: dict[str, Any]) -> StepReport:
+    head = pl.scan_parquet(export.path).head(PREVIEW_ROWS).collect()
+    columns = [(name, str(kind)) for name, kind in head.schema.items()]
+    return StepReport(export.usable + export.refused_rows, facts, head.to_dicts(), columns)
+
+
+def _law(connection: Connection, submission: Submission) -> dict[str, Any]:
+    law = readings.law(connection, submission.submission_key)
+    return {"law": readings.law_sentence(law)} if law else {}
+
+
+def _said(findings: list[Finding]) -> dict[str, Any]:
+    """Findings as the UI shows them, the most important first; what is only noted stands on the submission's page."""
+    told = [str(finding) for finding in ranked(findings) if finding.severity < Severity.NOTE]
+    return {"findings": "\n".join(told[:30])} if told else {}
 
 
 def _rows_of(difference: Any) -> int:

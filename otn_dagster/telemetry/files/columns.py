@@ -1,0 +1,258 @@
+"""Columns of a table to values: each is of one of three classes, by what it decides.
+
+Belongs here: reading a whole column (its commas, the order of its days, its unit, its zone) and what becomes of a cell that cannot be
+read. Does not belong here: single cells (``cells.py``), which columns a template has (``tags.py``, ``deployments.py``).
+
+What identifies, places or times a row may refuse it. What decides a tag's window marks it for a person. Everything else never costs a
+row: the raw cell is kept, the value is null, and there is one finding for each column and value with its rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from otn_dagster.telemetry.files import times
+from otn_dagster.telemetry.files.cells import Cell, Quantity, Read, comma_of, degrees, is_error, is_null, storable, unit_of
+from otn_dagster.telemetry.files.refusals import Code, Finding, Severity, Topic, Undecided, finding
+from otn_dagster.telemetry.files.tables import Header, Row, Table
+
+
+class Decides(StrEnum):
+    """What a column decides, and so what an unreadable cell of it costs."""
+
+    ROW = "row"  # identifies, places or times: the row is refused
+    WINDOW = "window"  # when a tag may be heard: marked for a person
+    NOTHING = "nothing"  # null, with a finding
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of a template becomes a field: exactly one of ``cell``, ``quantity``, ``most_degrees``, ``time``."""
+
+    name: str
+    cell: Callable[[Cell], Read] | None = None
+    quantity: Quantity | None = None
+    most_degrees: float | None = None
+    time: bool = False
+    decides: Decides = Decides.NOTHING
+    zone_columns: tuple[str, ...] = ()  # columns beside that say this one's zone
+    unit_columns: tuple[str, ...] = ()  # ... or its unit
+    local_if: str | None = None  # this column is local time: without a zone it is not used
+
+
+@dataclass
+class Values:
+    """What columns became: values by row and column name, what was found, and which cells were lost."""
+
+    rows: list[dict[str, Any]]
+    findings: list[Finding] = field(default_factory=list)
+    lost: dict[tuple[int, str], tuple[Cell, Read]] = field(default_factory=dict)  # (index of the row, column)
+    day_only: dict[str, set[int]] = field(default_factory=dict)
+    written: dict[str, list[Any]] = field(default_factory=dict)  # times as they stand in the file, before any zone
+
+
+SEVERITY = {
+    Code.VALUE_ADJUSTED: Severity.NOTE,
+    Code.UNIT_CONVERTED: Severity.NOTE,
+    Code.IDENTIFIER_CHANGED: Severity.NOTE,
+    Code.ZONE_APPLIED: Severity.NOTE,
+    Code.SERIAL_UNKNOWN: Severity.NOTE,
+    Code.ZONE_SHIFT: Severity.LOOK,
+}
+REMEDY = {
+    Code.VALUE_AMBIGUOUS: "Write the number with a decimal point and without commas.",
+    Code.VALUE_OUT_OF_RANGE: "Check the value and its unit.",
+    Code.UNIT_UNKNOWN: "Write the unit of the template.",
+    Code.ZONE_SHIFT: "Give the time in UTC.",
+}
+
+
+def read_columns(table: Table, columns: Sequence[Column], answers: Mapping[str, str]) -> Values:
+    """All columns of a table.
+
+    answers: what a person answered by topic. Raises Undecided where days and months, or zones, of a column that decides about rows
+    cannot be told and nobody answered.
+    """
+    values = Values([{} for _ in table.rows])
+    for column in columns:
+        header = table.headers.get(column.name)
+        if header is None:
+            for row in values.rows:
+                row[column.name] = None
+        elif column.time:
+            _read_times(table, column, header, values, answers)
+        else:
+            _read_cells(table, column, header, values)
+    return values
+
+
+def _read_cells(table: Table, column: Column, header: Header, values: Values) -> None:
+    cells = [row.cells.get(column.name) for row in table.rows]
+    distinct = list(
+        dict.fromkeys(
+            (type(c), c, _unit(column, row)) for c, row in zip(cells, table.rows, strict=True) if c is not None
+        )
+    )
+    reader = _reader(column, header, [c for _, c, _ in distinct], table.decimal_comma)
+    reads = {key: _safe(reader, key[1], key[2]) for key in distinct if not is_null(key[1]) or is_error(key[1])}
+    told: dict[tuple[Cell, Code], list[int]] = {}
+    for i, (cell, row) in enumerate(zip(cells, table.rows, strict=True)):
+        read = None if cell is None else reads.get((type(cell), cell, _unit(column, row)))
+        values.rows[i][column.name] = None if read is None else read.value
+        if read is not None and read.code is not None:
+            if read.value is None and read.code != Code.SERIAL_UNKNOWN:
+                values.lost[i, column.name] = (cell, read)
+            told.setdefault((cell, read.code), []).append(i)
+    for (cell, code), places in told.items():
+        i = places[0]
+        read = reads[type(cell), cell, _unit(column, table.rows[i])]
+        values.findings.append(_finding(column, cell, code, read, [table.rows[p].number for p in places]))
+    if (
+        column.quantity is not None
+        and header.strange_unit
+        and column.quantity.unit
+        and any(not is_null(c) for c in cells)
+    ):
+        _drop_strange_unit(table, column, header, values)
+
+
+def _finding(column: Column, cell: Cell, code: Code, read: Read, rows: list[int]) -> Finding:
+    severity = SEVERITY.get(code, Severity.LOOK)
+    if read.value is None and code != Code.SERIAL_UNKNOWN:
+        says = f"expected {read.says}; the value is not used"
+        remedy = REMEDY.get(code, "Correct the cell, or leave it empty.")
+        severity = Severity.DECIDE if column.decides is Decides.WINDOW else severity
+    else:
+        says, remedy = read.says, REMEDY.get(code, "")
+    return finding(code, severity, column.name, cell, says, remedy, rows)
+
+
+def _drop_strange_unit(table: Table, column: Column, header: Header, values: Values) -> None:
+    """A unit that nobody knows makes every number of its column mean nothing."""
+    rows = []
+    for i, row in enumerate(table.rows):
+        if values.rows[i][column.name] is not None:
+            values.rows[i][column.name] = None
+            rows.append(row.number)
+    assert column.quantity is not None
+    says = f"a unit that is known, or {column.quantity.unit}; the values are not used"
+    values.findings.append(
+        finding(Code.UNIT_UNKNOWN, Severity.LOOK, column.name, header.text, says, REMEDY[Code.UNIT_UNKNOWN], rows)
+    )
+
+
+def _unit(column: Column, row: Row) -> Cell:
+    """What a column beside says of the unit."""
+    return next((row.cells[name] for name in column.unit_columns if row.cells.get(name) is not None), None)
+
+
+def _reader(column: Column, header: Header, cells: list[Cell], comma: bool | None) -> Callable[[Cell, Cell], Read]:
+    if column.quantity is not None:
+        quantity, unit = column.quantity, header.unit
+        decimal_comma = comma_of(cells)
+        if decimal_comma is None:
+            decimal_comma = comma
+        return lambda cell, said: quantity.read(cell, unit_of(str(said)) if said is not None else unit, decimal_comma)
+    if column.most_degrees is not None:
+        most = column.most_degrees
+        return lambda cell, said: degrees(cell, most)
+    assert column.cell is not None
+    read = column.cell
+    return lambda cell, said: read(cell)
+
+
+def _safe(reader: Callable[[Cell, Cell], Read], cell: Cell, unit: Cell) -> Read:
+    if is_error(cell):
+        return Read(None, Code.VALUE_UNREADABLE, "a value; the spreadsheet could not compute this one")
+    if isinstance(cell, str) and not storable(cell):
+        return Read(None, Code.VALUE_UNREADABLE, "text that a database can hold")
+    return reader(cell, unit)
+
+
+def _read_times(table: Table, column: Column, header: Header, values: Values, answers: Mapping[str, str]) -> None:
+    cells = [row.cells.get(column.name) for row in table.rows]
+    answer = answers.get(Topic.DAY_ORDER)
+    order = times.Order(answer) if answer in set(times.Order) else None
+    try:
+        read = times.read_times([c for c in cells if c is not None], order, header.misread)
+    except times.Undecidable as problem:
+        if column.decides is Decides.ROW:
+            raise Undecided(
+                Topic.DAY_ORDER,
+                f"column {header.text}: {problem.problem}",
+                [f"{header.text}: {cell}" for cell in problem.cells],
+            ) from problem
+        read = times.Times({cell: None for cell in cells if not is_null(cell)}, None, False)
+    zone = header.zone
+    if header.is_local and zone is None and not column.zone_columns and column.decides is Decides.ROW:
+        _ask_for_zone(header, cells, answers)
+    told: dict[tuple[Cell, Code], tuple[Read, list[int]]] = {}
+    written: list[Any] = []
+    day_only: set[int] = set()
+    for i, (cell, row) in enumerate(zip(cells, table.rows, strict=True)):
+        values.rows[i][column.name] = None
+        written.append(None)
+        if is_null(cell):
+            continue
+        moment = read.by_cell[cell]
+        said = next((row.cells[name] for name in column.zone_columns if not is_null(row.cells.get(name))), None)
+        own = times.zone_of(said) if said is not None else zone
+        if moment is None or (said is not None and own is None):
+            lost = Read(
+                None, Code.VALUE_UNREADABLE, times.EXPECTED if moment is None else f"a time zone; {said!r} is not one"
+            )
+            values.lost[i, column.name] = (cell, lost)
+            told.setdefault((cell, lost.code or Code.VALUE_UNREADABLE), (lost, []))[1].append(row.number)
+            continue
+        if column.local_if and own is None and not moment.zone:
+            lost = Read(None, Code.VALUE_UNREADABLE, f"its zone in {column.local_if.upper()}: the time is local")
+            values.lost[i, column.name] = (cell, lost)
+            told.setdefault((cell, Code.VALUE_UNREADABLE), (lost, []))[1].append(row.number)
+            continue
+        at, code, says = times.utc(moment, own)
+        values.rows[i][column.name] = at
+        written[i] = moment.at
+        if moment.day_only or read.all_midnight:
+            day_only.add(i)
+        if code is Code.ZONE_SHIFT:
+            told.setdefault((cell, code), (Read(at, code, says), []))[1].append(row.number)
+        elif code is Code.ZONE_APPLIED:
+            named = moment.zone or (own.text if own else None)
+            told.setdefault((named, code), (Read(at, code, says), []))[1].append(row.number)
+    values.day_only[column.name] = day_only
+    values.written[column.name] = written
+    for (cell, code), (lost_or_said, rows) in told.items():
+        values.findings.append(_finding(column, cell, code, lost_or_said, rows))
+    if read.order is not None:
+        numbered = [
+            row.number for cell, row in zip(cells, table.rows, strict=True) if cell is not None and _numbers(read, cell)
+        ]
+        values.findings.append(
+            finding(
+                Code.DAY_ORDER,
+                Severity.NOTE,
+                column.name,
+                read.order.value.replace("-", " "),
+                "dates in numbers, their order decided by the column"
+                if order is None
+                else "dates in numbers, their order as a person answered",
+                "",
+                numbered,
+            )
+        )
+
+
+def _ask_for_zone(header: Header, cells: Sequence[Cell], answers: Mapping[str, str]) -> None:
+    if answers.get(Topic.TIME_ZONE) != "accept":
+        raise Undecided(
+            Topic.TIME_ZONE,
+            f"column {header.text}: the header says local time, and nothing says of which zone."
+            " Send it in UTC or with its zone in the header; accepted, it is read as UTC.",
+            [f"{header.text}: {cell}" for cell in cells if cell is not None][:5],
+        )
+
+
+def _numbers(read: times.Times, cell: Cell) -> bool:
+    moment = read.by_cell.get(cell)
+    return moment is not None and moment.numbers

@@ -1,0 +1,128 @@
+"""Rows of a sheet on their way: as submitted, and as typed and judged.
+
+Belongs here: the raw and the intermediate tables of sheets, written by one step and read by the next. Does not belong here: typing
+(``files/``), the upper tables.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from otn_dagster.database import Connection
+from otn_dagster.telemetry import readings, submissions
+from otn_dagster.telemetry.files import tables
+from otn_dagster.telemetry.files.tables import Found, Row, Table
+from otn_dagster.telemetry.files.typed import Situation, Typed
+from otn_dagster.telemetry.project_tables import table
+from otn_dagster.telemetry.readings import Reading
+from otn_dagster.telemetry.submissions import Counts, Submission
+
+
+def keep_raw(
+    connection: Connection, submission: Submission, name: str, found: Found, situation: Situation, format_name: str
+) -> None:
+    """Rows of a sheet as they stand into a raw table of the project, and what is needed to type them again.
+
+    Safe to repeat: replaces what this submission had there.
+    """
+    target = table(submission.collectioncode, name)
+    connection.execute(sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key])
+    statement = sql.SQL("copy {} (submission_key, sheet, row_number, cells) from stdin").format(target)
+    with connection.cursor().copy(statement) as copy:
+        for one in found.tables:
+            for row in one.rows:
+                copy.write_row((submission.submission_key, row.sheet, row.number, json.dumps(row.cells)))
+    kept = tables.as_json(found)
+    reading = Reading(format_name, kept, readings.as_json(situation), found.container_rows, found.not_data, {})
+    readings.keep(connection, submission, reading)
+    readings.write_findings(connection, submission.submission_key, "raw", found.findings)
+
+
+def read_raw(connection: Connection, submission: Submission, name: str) -> tuple[list[Table], Situation]:
+    """The tables of a submission as its first step left them, and what they are judged against."""
+    reading = readings.of(connection, submission.submission_key)
+    if reading is None:
+        raise LookupError(f"{submission.submission_key} was not read: run the first step of its chain")
+    rows = connection.execute(
+        sql.SQL("select sheet, row_number, cells from {} where submission_key = %s order by 1, 2").format(
+            table(submission.collectioncode, name)
+        ),
+        [submission.submission_key],
+    ).fetchall()
+    found = tables.from_json(reading.kept, [Row(*row) for row in rows])
+    return found, readings.frozen_situation(connection, submission, reading)
+
+
+def keep_typed(connection: Connection, submission: Submission, name: str, typed: Typed) -> None:
+    """Typed rows into an intermediate table, refused rows and findings beside it. Safe to repeat: replaces this submission's."""
+    target = table(submission.collectioncode, name)
+    connection.execute(sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key])
+    own = {"submission_key": submission.submission_key, "collectioncode": submission.collectioncode}
+    full = [{**row, **own, "other": json.dumps(row["other"], default=str)} for row in typed.rows]
+    copy_rows(connection, target, full)
+    submissions.keep_refusals(connection, submission.submission_key, typed.refused)
+    readings.write_findings(connection, submission.submission_key, "typed", typed.findings)
+    readings.note_columns(connection, submission.submission_key, typed.columns)
+    counts = Counts(
+        typed.loaded + typed.repeated + len(typed.refused), typed.loaded, typed.repeated, len(typed.refused)
+    )
+    submissions.note_counts(connection, submission.submission_key, counts)
+
+
+def read_typed(connection: Connection, submission: Submission, name: str) -> list[dict[str, Any]]:
+    """Typed rows of a submission as the step before left them."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        query = sql.SQL("select * from {} where submission_key = %s order by sheet, row_number, part")
+        return cursor.execute(
+            query.format(table(submission.collectioncode, name)), [submission.submission_key]
+        ).fetchall()
+
+
+def copy_rows(connection: Connection, target: sql.Composable, rows: Sequence[dict[str, Any]]) -> None:
+    """Append rows to a table by COPY; all rows have the columns of the first."""
+    if not rows:
+        return
+    columns = list(rows[0])
+    statement = sql.SQL("copy {} ({}) from stdin").format(target, sql.SQL(", ").join(map(sql.Identifier, columns)))
+    with connection.cursor().copy(statement) as copy:
+        for row in rows:
+            copy.write_row([row[column] for column in columns])
+
+
+def note_project_type(connection: Connection, collectioncode: str, part: str) -> None:
+    """A project is of type tracker, deployment, or data where it is both; what it submits says which."""
+    connection.execute(
+        "update obis.otn_resources set projecttype = case when projecttype is null or projecttype = %s then %s else 'data' end"
+        " where collectioncode = %s and projecttype is distinct from 'data'",
+        [part, part, collectioncode],
+    )
+
+
+def project_box(connection: Connection, collectioncode: str) -> tuple[float, float, float, float] | None:
+    """Bounding box of a project's form, or None where it gives no coordinates."""
+    row = connection.execute(
+        "select westbl, eastbl, southbl, northbl from obis.otn_resources where collectioncode = %s", [collectioncode]
+    ).fetchone()
+    return None if row is None or row[0] is None else row
+
+
+def keys_before(connection: Connection, query: sql.Composable, submission_key: str | None) -> set[tuple[Any, ...]]:
+    """Keys that an earlier version of a file had loaded; none where there is no earlier version."""
+    return set(connection.execute(query, [submission_key]).fetchall()) if submission_key else set()
+
+
+def finish(connection: Connection, submission: Submission) -> None:
+    """A sheet is loaded: earlier versions of it are superseded. Safe to repeat."""
+    submissions.supersede_earlier(connection, submission)
+    submissions.move(connection, submission.submission_key, "loaded")
+
+
+def by_key(rows: Iterable[dict[str, Any]], key: str) -> dict[str, dict[str, Any]]:
+    """Rows by one of their columns, the first of each key."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(row[key], row)
+    return found

@@ -1,0 +1,178 @@
+"""A tag sheet into the node database: ``c_tag_meta`` → ``tag_cache`` → ``otn_animals`` and ``otn_transmitters``.
+
+Belongs here: writing what ``files/tags.py`` read. Does not belong here: judging it (``checks/tags.py``).
+"""
+
+import datetime as dt
+from typing import Any
+
+from psycopg import sql
+
+from otn_dagster import pushes
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.telemetry import decisions, overrides, readings, submissions
+from otn_dagster.telemetry.files import container, tags
+from otn_dagster.telemetry.files.reading import guarded
+from otn_dagster.telemetry.files.refusals import Topic
+from otn_dagster.telemetry.files.tables import Found
+from otn_dagster.telemetry.files.tags import Window
+from otn_dagster.telemetry.files.typed import Typed
+from otn_dagster.telemetry.loading import staging
+from otn_dagster.telemetry.loading.merging import Difference, merge
+from otn_dagster.telemetry.project_tables import ensure_project_tables, table
+from otn_dagster.telemetry.submissions import Submission
+
+
+def load_raw(connection: Connection, settings: Settings, submission: Submission) -> Found:
+    """Read the file once and keep its rows as submitted. Safe to repeat: replaces the rows of this submission."""
+    submissions.require_project(connection, submission)
+    with guarded(submission.path(settings)):
+        found = tags.find(container.read_sheets(submission.path(settings)))
+    ensure_project_tables(connection, submission.collectioncode, "tags")
+    box = staging.project_box(connection, submission.collectioncode)
+    situation = readings.situation_of(connection, submission, box)
+    staging.keep_raw(connection, submission, "c_tag_meta", found, situation, "tag metadata sheet")
+    return found
+
+
+def load_cache(connection: Connection, settings: Settings, submission: Submission) -> Typed:
+    """Type and judge the raw rows, once, into ``tag_cache``. Safe to repeat: replaces the rows of this submission.
+
+    Raises Undecided where the sheet does not say which of two things it means.
+    """
+    raw, situation = staging.read_raw(connection, submission, "c_tag_meta")
+    with guarded(submission.path(settings)):
+        typed = tags.type_tags(raw, situation)
+    staging.keep_typed(connection, submission, "tag_cache", typed)
+    return typed
+
+
+def load(connection: Connection, settings: Settings, submission: Submission) -> tuple[Difference, Difference]:
+    """Animals and transmitters of a submission from ``tag_cache`` into the upper tables: (animals, transmitters).
+
+    Safe to repeat: one transaction, merged by catalognumber. Raises LoadingLocked during a push and HeldForPerson where
+    the corrected sheet would remove information.
+    """
+    pushes.loading_allowed(connection, settings, submission.node)
+    code = submission.collectioncode
+    rows = staging.read_typed(connection, submission, "tag_cache")
+    accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"
+    ends = overrides.tag_ends(connection)
+    life = _vendor_life(
+        connection, [row for row in rows if row["window_code"] in (Window.LIFE_MISSING, Window.LIFE_UNREADABLE)]
+    )
+    animals = {tag["catalognumber"]: _animal(tag, submission) for tag in reversed(rows)}
+    transmitters = staging.by_key(
+        (_transmitter(tag, code, ends, life) for tag in rows if tag["transmitter"]), "catalognumber"
+    )
+    before = staging.keys_before(
+        connection,
+        sql.SQL("select catalognumber, transmitter from {} where submission_key = %s").format(table(code, "tag_cache")),
+        submissions.loaded_before(connection, submission),
+    )
+    after = {(tag["catalognumber"], tag["transmitter"]) for tag in rows}
+    gone_animals = {animal for animal, _ in before} - {animal for animal, _ in after}
+    gone_tags = {transmitter_catalognumber(animal, tag) for animal, tag in before - after if tag}
+    results = []
+    for name, merged, absent in (("otn_animals", animals, gone_animals), ("otn_transmitters", transmitters, gone_tags)):
+        gone = [(key,) for key in sorted(absent)]
+        results.append(
+            merge(
+                connection,
+                table(code, name),
+                ["catalognumber"],
+                merged.values(),
+                submission.submission_key,
+                gone,
+                accepted,
+            )
+        )
+    removals = [removal for result in results for removal in result.removals]
+    if removals and not accepted:
+        raise decisions.HeldForPerson(Topic.REMOVAL, submission.submission_key, removals)
+    staging.note_project_type(connection, code, "tracker")
+    staging.finish(connection, submission)
+    return results[0], results[1]
+
+
+def _vendor_life(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Tag life in days by transmitter, from the manufacturer's specification sheets."""
+    wanted = sorted({row["transmitter"] for row in rows if row["transmitter"]})
+    found = connection.execute(
+        "select vue_id, min(est_tag_life) from vendor.c_vemco_tags where vue_id = any(%s) and est_tag_life > 0 group by 1",
+        [wanted],
+    ).fetchall()
+    return dict(found) if wanted else {}
+
+
+def transmitter_catalognumber(animal: str, transmitter: str) -> str:
+    """``NSBS-Hooker-A69-9002-6135``: one transmitter on one animal."""
+    return f"{animal}-{transmitter}"
+
+
+def _animal(tag: dict[str, Any], submission: Submission) -> dict[str, Any]:
+    released: dt.datetime = tag["utc_release_date_time"]
+    return {
+        "basisofrecord": "HumanObservation",
+        "institutioncode": tag["tag_owner_organization"],
+        "collectioncode": submission.collectioncode,
+        "catalognumber": tag["catalognumber"],
+        "scientificname": tag["scientific_name"],
+        "commonname": tag["common_name_e"],
+        "collector": tag["tagger"],
+        "datecollected": released,
+        "timezone": "UTC",
+        "yearcollected": f"{released:%Y}",
+        "monthcollected": f"{released:%m}",
+        "daycollected": f"{released:%d}",
+        "julianday": released.timetuple().tm_yday,
+        "timeofday": (released - dt.datetime.combine(released, dt.time())).total_seconds() / 3600,
+        "latitude": tag["release_latitude"],
+        "longitude": tag["release_longitude"],
+        "locality": tag["release_location"],
+        "fieldnumber": tag["tag_serial_number"],
+        "stock": tag["stock"],
+        "wild_ind": tag["wild_or_hatchery"],
+        "sex": tag["sex"],
+        "observedweight": tag["weight"],
+        "length": tag["length"],
+        "lengthtype": tag["length_type"],
+        "length2": tag["length2"],
+        "length2type": tag["length2_type"],
+        "age": tag["age"],
+        "ageunit": tag["age_units"],
+        "lifestage": tag["life_stage"],
+        "notes": tag["comments"],
+        "organism_id": tag["catalognumber"],
+    }
+
+
+def _transmitter(
+    tag: dict[str, Any], collectioncode: str, ends: dict[str, dt.datetime], vendor_life: dict[str, float]
+) -> dict[str, Any]:
+    """A transmitter on an animal. Its end is what a person set, its harvest, its life by the sheet or by the manufacturer."""
+    released, harvested = tag["utc_release_date_time"], tag["harvest_date"]
+    key = transmitter_catalognumber(tag["catalognumber"], tag["transmitter"])
+    life = tag["est_tag_life"] if tag["est_tag_life"] is not None else vendor_life.get(tag["transmitter"])
+    known = key in ends or (life is not None and tag["window_code"] in (Window.LIFE_MISSING, Window.LIFE_UNREADABLE))
+    return {
+        "basisofrecord": "TRANSMITTER",
+        "institutioncode": tag["tag_owner_organization"],
+        "collectioncode": collectioncode,
+        "catalognumber": key,
+        "relatedcatalogitem": tag["catalognumber"],
+        "relationshiptype": "ANIMAL",
+        "fieldnumber": tag["transmitter"],
+        "instrumentmodel": tag["tag_model"],
+        "instrumenttype": "trnm",
+        "serialnumber": tag["tag_serial_number"],
+        "startdatetime": released,
+        "enddatetime": ends.get(key) or harvested or (released + dt.timedelta(days=life) if life is not None else None),
+        "window_code": None if known else tag["window_code"],
+        "harvestdatetime": harvested,
+        "latitude": tag["release_latitude"],
+        "longitude": tag["release_longitude"],
+        "timezone": "UTC",
+        "locality": tag["release_location"],
+    }
