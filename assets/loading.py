@@ -138,7 +138,7 @@ def moorings(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.Ma
     **_asset(
         "detections",
         {"file", "parquet"},
-        description="A VUE detections export as one immutable Parquet file.",
+        description="A detections export (VUE, Fathom, Thelma) as one immutable Parquet file.",
     )
 )
 def raw_detections(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
@@ -175,7 +175,9 @@ def otn_detections(context: dg.AssetExecutionContext, database: NodeDatabase) ->
         return dg.MaterializeResult(metadata=metadata_of(loading.otn_detections(*step)))
 
 
-@dg.asset(**_asset("events", {"file", "parquet"}, description="A VUE event export as one immutable Parquet file."))
+@dg.asset(
+    **_asset("events", {"file", "parquet"}, description="An events export (VUE, Fathom) as one immutable Parquet file.")
+)
 def raw_events(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Keep the rows as exported."""
     with database.loading(context) as step:
@@ -215,3 +217,24 @@ def receiver_config(context: dg.AssetExecutionContext, database: NodeDatabase) -
     """Keep the maps."""
     with database.loading(context) as step:
         return dg.MaterializeResult(metadata=metadata_of(loading.receiver_config(*step)))
+
+
+@dg.asset(**_asset("vendor", {"file"}, description="A manufacturer's tag specification sheet as it was received."))
+def raw_vendor(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
+    """Read the sheet."""
+    with database.loading(context) as step:
+        return dg.MaterializeResult(metadata=metadata_of(loading.raw_vendor(*step)))
+
+
+@dg.asset(
+    **_asset(
+        "vendor",
+        {"postgres"},
+        ["raw_vendor"],
+        "Tag life, sensor slope and intercept of every transmitter that manufacturers specified; tags without a life get it.",
+    )
+)
+def c_vemco_tags(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
+    """Keep the specifications."""
+    with database.loading(context) as step:
+        return dg.MaterializeResult(metadata=metadata_of(loading.c_vemco_tags(*step)))

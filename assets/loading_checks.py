@@ -10,7 +10,7 @@ import dagster as dg
 from assets.reporting import check_result
 from otn_dagster import partitions
 from otn_dagster.resources import NodeDatabase, actor_of
-from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry import kinds, submissions
 from otn_dagster.telemetry.checks import registry
 from otn_dagster.tracker import follow_submissions
 
@@ -44,4 +44,4 @@ def _checks_of(kind: str, asset: str) -> dg.AssetChecksDefinition:
     return run_checks
 
 
-loading_checks = [_checks_of(kind, asset) for kind, assets in registry.STAGES.items() for asset in assets]
+loading_checks = [_checks_of(kind, asset) for kind, assets in kinds.CHECKED.items() for asset in assets]

@@ -208,7 +208,10 @@ def push_certificate(context: dg.AssetExecutionContext, database: NodeDatabase, 
     date = context.partition_key
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
     try:
-        made = certificate.certify(lake.snapshot(date), lake.matches(date), listed, lake.folder(date))
+        before = lake.before(date)
+        made = certificate.certify(
+            lake.snapshot(date), lake.matches(date), listed, lake.folder(date), before[1] if before else None
+        )
     except certificate.BrokenLaw as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     with database.connect() as connection:
@@ -221,6 +224,10 @@ def push_certificate(context: dg.AssetExecutionContext, database: NodeDatabase, 
             "sha256": made.sha256,
             "files": len(made.hashes),
             "rehearsal": made.rehearsal,
+            "warnings": "\n".join(
+                f"{code or 'the whole push'}: {said}" for code, some in sorted(made.warnings.items()) for said in some
+            )
+            or "none",
         }
     )
 

@@ -27,7 +27,7 @@ def metadata_of(report: StepReport) -> dict[str, Any]:
     if report.preview:
         metadata["preview"] = markdown_table(report.preview)
     if report.picture:
-        metadata["plot"] = dg.MetadataValue.md(figures.markdown(report.picture, "plot"))
+        metadata["plot"] = dg.MetadataValue.md(figures.markdown(report.picture(), "plot"))
     return metadata
 
 

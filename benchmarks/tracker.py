@@ -22,7 +22,7 @@ from otn_dagster import database
 from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.live.configuration import Limits
-from otn_dagster.telemetry import vue
+from otn_dagster.telemetry.files.reading import read_export
 from otn_dagster.tracker import items, people, prints
 from otn_dagster.tracker.items import Actor
 from otn_dagster.web import pages
@@ -118,7 +118,7 @@ def duplicates(folder: Path, rows: int) -> None:
         for number in range(rows):
             out.write(f"{start + dt.timedelta(seconds=number)},VR2W-{number % 50},A69-1602-{number % 999},,,,,S\n")
     before = time.process_time()
-    vue.read_detections(path)
+    read_export(path, "detections", path.with_suffix(".parquet"), {})
     reading = time.process_time() - before
     before = time.process_time()
     assert prints.of_file(path, "detections")

@@ -5,6 +5,7 @@ Belongs here: words, progress and exit codes. Does not belong here: doing the wo
 Exit codes: 0 good, 1 something was refused, held or failed, 2 the call itself was wrong.
 """
 
+import datetime as dt
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from otn_dagster import cli_live, cli_streams, cli_tracker, database, pushes
+from otn_dagster import cli_check, cli_live, cli_streams, cli_tracker, database, pushes
 from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.servers import server_of
@@ -32,6 +33,9 @@ app.add_typer(cli_tracker.outbox_app, name="outbox")
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome for a machine.")]
 Who = Annotated[str, typer.Option("--by", help="Who decides.")]
 Why = Annotated[str, typer.Option("--why", help="Why.")]
+
+
+app.command()(cli_check.check)
 
 
 @app.callback()
@@ -157,7 +161,9 @@ def held() -> None:
     with server_of(settings), database.connect(settings) as connection:
         questions = decisions.open_questions(connection)
     for number, topic, subject, details in questions:
-        console.print(f"[bold]{number}[/] {topic}: {subject}")
+        console.print(
+            f"[bold]{number}[/] {topic.replace('_', ' ')}: {subject} (answer {', '.join(decisions.allowed(topic))})"
+        )
         for line in details if isinstance(details, list) else [details]:
             console.print(f"    {line}")
     if not questions:
@@ -167,19 +173,18 @@ def held() -> None:
 @app.command()
 def decide(
     number: Annotated[int, typer.Argument(help="The number that `held` shows.")],
-    decision: Annotated[str, typer.Argument(help="accept or reject")],
+    decision: Annotated[
+        str, typer.Argument(help="What `held` says may be answered: accept, reject, or what the question names.")
+    ],
     by: Who,
     why: Why,
 ) -> None:
     """Decide what waits; the next `load` (or the sensor) goes on accordingly."""
-    if decision not in ("accept", "reject"):
-        console.print(f"[red]{decision!r} is no decision, expected accept or reject[/]")
-        raise typer.Exit(2)
     settings = load_settings()
     with server_of(settings), database.connect(settings) as connection:
         try:
             topic, subject = decisions.decide(connection, number, decision, by, why)
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             console.print(f"[red]{error.args[0]}[/]")
             raise typer.Exit(2) from None
     console.print(f"{topic} of {subject}: {decision}. Run `otn-dagster load`, or let the sensor go on.")
@@ -194,6 +199,27 @@ def unmatch(
     with server_of(settings), database.connect(settings) as connection:
         try:
             overrides.unmatch(connection, detection, by, why)
+        except ValueError as error:
+            console.print(f"[red]{error}[/]")
+            raise typer.Exit(2) from None
+
+
+@app.command("tag-end")
+def end_tag(
+    transmitter: Annotated[
+        str, typer.Argument(help="Catalognumber of the transmitter, e.g. NSBS-Hooker-A69-9002-6135.")
+    ],
+    end: Annotated[
+        dt.datetime, typer.Argument(help="Until when it may be heard, UTC.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+    ],
+    by: Who,
+    why: Why,
+) -> None:
+    """Set until when a tag may be heard, where its sheet does not say; it stands in every push from now on."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        try:
+            overrides.end_tag(connection, transmitter, end, by, why)
         except ValueError as error:
             console.print(f"[red]{error}[/]")
             raise typer.Exit(2) from None

@@ -42,6 +42,12 @@ class Attempts:
             for record in instance.get_run_records(dg.RunsFilter(tags={OCCASION: list(occasions)})):
                 self._runs.setdefault(record.dagster_run.tags[OCCASION], []).append(record)
 
+    def exhausted(self, occasion: str) -> bool:
+        """Whether so many runs of an occasion were lost that it is not tried again by itself."""
+        runs = self._runs.get(occasion, [])
+        ended = [record.dagster_run.status for record in runs if record.dagster_run.status not in UNFINISHED]
+        return len(runs) >= MOST_ATTEMPTS and len(ended) == len(runs) and dg.DagsterRunStatus.SUCCESS not in ended
+
     def run_key(self, occasion: str, now: dt.datetime) -> str | None:
         """The key of the next run; None while one is under way, has succeeded, died a moment ago, or too many died."""
         runs = self._runs.get(occasion, [])

@@ -10,17 +10,12 @@ import dagster as dg
 
 from otn_dagster import partitions
 from otn_dagster.resources import NodeDatabase
-from otn_dagster.telemetry.checks.registry import STAGES
+from otn_dagster.telemetry import intake, kinds
 from otn_dagster.telemetry.intake import Intake
 from otn_dagster.tracker import receipt
 from sensors.attempts import OCCASION, Attempts, under_way
 
 MOST_RUNS_A_TICK, MOST_LOOKED_AT = 50, 500
-ASSETS_OF_JOB = {
-    **STAGES,
-    "tags": [*STAGES["tags"], "otn_animals"],
-    "events": [*STAGES["events"], "receiver_config"],
-}
 
 
 def _job(kind: str, names: list[str]):
@@ -33,7 +28,7 @@ def _job(kind: str, names: list[str]):
     )
 
 
-jobs = [_job(kind, names) for kind, names in ASSETS_OF_JOB.items()]
+jobs = [_job(kind, names) for kind, names in kinds.ASSETS.items()]
 
 
 @dg.sensor(
@@ -51,6 +46,10 @@ def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) 
         context.log.warning(problem)
     running = under_way(context.instance, [submission.submission_key for submission, _ in ready])
     attempts, now = Attempts(context.instance, [occasion for _, occasion in ready]), dt.datetime.now(dt.UTC)
+    with database.connect() as connection:
+        for submission, occasion in ready:
+            if attempts.exhausted(occasion):
+                intake.note_given_up(connection, submission)
     starts = [
         (s, occasion, key)
         for s, occasion in ready

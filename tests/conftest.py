@@ -26,6 +26,11 @@ def server() -> Iterator[EmbeddedServer]:
     folder.chmod(0o755)
     server = EmbeddedServer(folder)
     server.start()
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        # What a killed process wrote stays; only a machine that loses its power would lose it, and no test pulls the plug.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"alter system set {setting} = off")
+        connection.execute("select pg_reload_conf()")
     database.migrate(server.url)
     yield server
     server.stop()

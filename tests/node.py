@@ -19,15 +19,8 @@ from otn_dagster.telemetry import (
     snapshot,
     submissions,
 )
-from otn_dagster.telemetry.loading import steps as loading
+from otn_dagster.telemetry.kinds import KINDS
 
-STEPS = {
-    "project": [loading.raw_project, loading.otn_resources],
-    "tags": [loading.raw_tags, loading.tag_cache, loading.otn_animals_and_transmitters],
-    "deployments": [loading.raw_deployments, loading.rcvr_locations, loading.moorings],
-    "detections": [loading.raw_detections, loading.detections, loading.otn_detections],
-    "events": [loading.raw_events, loading.events, loading.time_drift_factors, loading.receiver_config],
-}
 NEXT_PUSH, PAST_PUSH = "2027-02-18", "2026-10-15"
 
 
@@ -82,10 +75,10 @@ class Node:
 
     def load_one(self, submission: submissions.Submission, until: int | None = None) -> str:
         """Run the steps of one submission (the first ``until`` of them); its state after."""
-        for step in STEPS[submission.kind][:until]:
+        for stage in KINDS[submission.kind].stages[:until]:
             try:
                 with self.connect() as connection:
-                    step(connection, self.settings, submission)
+                    stage.load(connection, self.settings, submission)
             except Exception as error:
                 with self.connect() as connection:
                     before = submission.state

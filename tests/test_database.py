@@ -8,7 +8,7 @@ import pytest
 
 from otn_dagster import database
 from otn_dagster.embedded import EmbeddedServer
-from otn_dagster.telemetry.project_tables import ensure_project_tables, ensure_year_table
+from otn_dagster.telemetry.project_tables import ensure_project_tables
 from tests.conftest import new_database
 
 
@@ -31,19 +31,26 @@ def test_from_empty_and_repeated(server: EmbeddedServer):
 
 def test_from_the_version_before_keeps_projects_and_their_tables(server: EmbeddedServer):
     url = new_database(server, "template1")
-    database.migrate(url, "0001")
-    assert "platform.push_cutoffs" not in tables(url)
-    with psycopg.connect(url) as connection:
-        ensure_project_tables(connection, "HFX", "deployments")
-        ensure_year_table(connection, "HFX", "otn_detections", 2022)
+    database.migrate(url, "0005")
+    assert "platform.findings" not in tables(url)
+    with psycopg.connect(url) as connection:  # a project as it was made then
+        connection.execute("create schema hfx")
+        connection.execute("create table hfx.moorings () inherits (obis.moorings)")
+        connection.execute("create table hfx.c_shortform () inherits (platform.c_shortform)")
+        connection.execute("create unique index c_shortform_key on hfx.c_shortform (submission_key, row_number)")
         connection.execute(
             "insert into hfx.moorings (basisofrecord, collectioncode, catalognumber, datelastmodified)"
             " values ('STATION', 'HFX', 'HFX001', now())"
         )
+        connection.execute("insert into hfx.c_shortform values ('a', 2, '{}')")
     database.migrate(url)
     with psycopg.connect(url) as connection:
         assert connection.execute("select catalognumber from obis.moorings").fetchall() == [("HFX001",)]
-    assert "platform.push_cutoffs" in tables(url)
+        connection.execute(
+            "insert into hfx.c_shortform (submission_key, sheet, row_number, cells) values ('a', 1, 2, '{}')"
+        )
+        assert connection.execute("select count(*) from platform.c_shortform").fetchone() == (2,)
+    assert "platform.findings" in tables(url)
 
 
 def test_processes_that_migrate_at_once_do_it_once(server: EmbeddedServer):

@@ -57,7 +57,10 @@ def test_facts_dialect_in_two_versions(node: Node, real: Path):
     for where, rows in expected(real, "fact-teq-tqcs")["loaded"].items():
         node_code, code, kind = where.split("/")
         found = node.value(
-            "select loaded_rows from platform.submissions where node = %s and collectioncode = %s and kind = %s", node_code, code, kind
+            "select loaded_rows from platform.submissions where node = %s and collectioncode = %s and kind = %s",
+            node_code,
+            code,
+            kind,
         )
         assert found == rows, where
     assert node.value("select count(*) from obis.otn_animals") == 327
@@ -73,7 +76,9 @@ def test_the_second_version_has_its_unreadable_cells_as_findings(node: Node, rea
     node.drop_form("TQCS", "FACT", 27, -80)
     states = node.load()
     assert set(states.values()) == {"loaded"}
-    found = dict(node.rows("select column_name, sum(row_count)::int from platform.findings where severity <= 3 group by 1"))
+    found = dict(
+        node.rows("select column_name, sum(row_count)::int from platform.findings where severity <= 3 group by 1")
+    )
     assert found["length"] == 1  # '#VALUE!'
     assert found["est_tag_life"] == 3  # blank
     assert node.value("select loaded_rows from platform.submissions where kind = 'tags'") == 326
@@ -82,14 +87,18 @@ def test_the_second_version_has_its_unreadable_cells_as_findings(node: Node, rea
 def test_vue_exports_with_rows_of_three_eight_and_ten_fields(node: Node, real: Path):
     load(node, real, "bush-2018-vue")
     want = expected(real, "bush-2018-vue")
-    rows = dict(node.rows("select split_part(file_name, '_', 1), raw_rows from platform.submissions where kind = 'detections'"))
+    rows = dict(
+        node.rows("select split_part(file_name, '_', 1), raw_rows from platform.submissions where kind = 'detections'")
+    )
     assert rows == want["rows"]
     folder = node.push()
     manifest = json.loads((folder / "matches" / "manifest.json").read_text())
     assert manifest["counts"]["matched_own"] == want["matched_own"]
     import polars as pl
 
-    extract = pl.concat(pl.read_parquet(p) for p in sorted((folder / "extracts" / "BUSH").glob("bush_matched_*.parquet")))
+    extract = pl.concat(
+        pl.read_parquet(p) for p in sorted((folder / "extracts" / "BUSH").glob("bush_matched_*.parquet"))
+    )
     per_tag = extract.filter(pl.col("receiver") != "release").group_by("tagName").len()
     assert dict(per_tag.iter_rows()) == want["per_tag"]
 
@@ -104,18 +113,24 @@ def test_two_versions_of_vue_give_the_same_detections(node: Node, real: Path):
     assert node.value("select count(*) from platform.detections") == 28
     load(node, real, "vue-date-time-columns", "second")
     assert node.value("select count(*) from platform.detections") == 28
-    assert sorted(node.rows("select loaded_rows, duplicate_rows from platform.submissions where kind = 'detections'")) == [(0, 28), (28, 0)]
+    assert sorted(
+        node.rows("select loaded_rows, duplicate_rows from platform.submissions where kind = 'detections'")
+    ) == [(0, 28), (28, 0)]
 
 
 def test_milliseconds_are_kept(node: Node, real: Path):
     load(node, real, "vue-ms-and-short")
     for where, want in expected(real, "vue-ms-and-short").items():
         code = where.split("/")[1]
-        rows = node.value("select count(*) from platform.detections join platform.submissions using (submission_no) where collectioncode = %s", code)
+        rows = node.value(
+            "select count(*) from platform.detections join platform.submissions using (submission_no) where collectioncode = %s",
+            code,
+        )
         assert rows == want["distinct"]
         if "first" in want:
             first = node.value(
-                "select min(datetime) from platform.detections join platform.submissions using (submission_no) where collectioncode = %s", code
+                "select min(datetime) from platform.detections join platform.submissions using (submission_no) where collectioncode = %s",
+                code,
             )
             assert str(first)[:23] == want["first"]
 
@@ -139,7 +154,10 @@ def test_the_glatos_workbook(node: Node, real: Path):
         "select startdatetime, enddatetime from obis.moorings where basisofrecord = 'RECEIVER' and collectornumber = %s order by 1",
         first["serial"],
     )[0]
-    assert f"{deployed:%Y-%m-%d %H:%M}" == first["deployed_utc"] and f"{recovered:%Y-%m-%d %H:%M}" == first["recovered_utc"]
+    assert (
+        f"{deployed:%Y-%m-%d %H:%M}" == first["deployed_utc"]
+        and f"{recovered:%Y-%m-%d %H:%M}" == first["recovered_utc"]
+    )
     released = node.value("select startdatetime from obis.moorings where fieldnumber = %s", first["tag"])
     assert f"{released:%Y-%m-%d %H:%M}" == first["released_utc"]
 
@@ -165,7 +183,9 @@ def test_rows_beyond_a_wrong_dimension_are_seen(node: Node, real: Path):
 def test_foreign_files_are_refused_by_name(node: Node, real: Path):
     load(node, real, "foreign-formats")
     for name, word in expected(real, "foreign-formats")["files"].items():
-        state, why = node.rows("select state, reason from platform.submissions where file_name = %s", Path(name).name)[0]
+        state, why = node.rows("select state, reason from platform.submissions where file_name = %s", Path(name).name)[
+            0
+        ]
         assert state == "refused" and word in why, why
     assert node.value("select count(*) from platform.detections") == 0
     assert node.value("select count(*) from platform.refused_rows") == 0

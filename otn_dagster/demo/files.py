@@ -2,9 +2,10 @@
 
 Belongs here: writing forms, sheets and exports. Does not belong here: what is in the water (``network.py``).
 
-The faults are on rows that nothing else depends on, so the truth of the network stands: a release in the future, swapped
-coordinates, a tag without serial, a recovery before its deployment, an unreadable detection, a clock that nobody would
-believe, an export in the wrong folder, an empty file, a collection without a form.
+The faults are on rows that nothing else depends on, so the truth of the network stands: a release in the future, a tag without its
+id code, a code space that is none, a deployment with swapped coordinates, an unreadable detection, a clock that nobody would
+believe, an export in the wrong folder, an empty file, a collection without a form. Sheets are dressed as people dress them
+(``dirt.py``): that changes nothing of the truth.
 """
 
 import csv
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import openpyxl
 
+from otn_dagster.demo.dirt import dressed
 from otn_dagster.demo.network import DAY, FALL, HOUR, NEXT_SPRING, Deployment, Heard, Network, Project, Tag
 
 TAG_HEADER: list[str] = [
@@ -201,21 +203,15 @@ def _bad_tags(project: Project) -> list[list[object]]:
         "F",
     )
     rows = []
-    for number, (column, value) in enumerate(
-        [
-            ("UTC_RELEASE_DATE_TIME", dt.datetime(2031, 5, 1)),
-            ("RELEASE_LATITUDE", project.longitude),
-            ("TAG_SERIAL_NUMBER", "unknown"),
-        ]
-    ):
-        cells = _tag_cells(
-            Tag(**{**vars(model), "animal_id": f"Bad{number}", "transmitter": f"A69-1602-{59000 + number}"})
-        )
+    faults = [
+        ("UTC_RELEASE_DATE_TIME", dt.datetime(2031, 5, 1)),
+        ("TAG_ID_CODE", None),
+        ("TAG_CODE_SPACE", "same as above"),
+    ]
+    for number, (column, value) in enumerate(faults):
+        tag = Tag(**{**vars(model), "animal_id": f"Bad{number}", "transmitter": f"A69-1602-{59000 + number}"})
+        cells = _tag_cells(tag)
         cells[TAG_HEADER.index(column)] = value
-        if column == "RELEASE_LATITUDE":
-            cells[TAG_HEADER.index("RELEASE_LONGITUDE")] = project.latitude
-        if value == "unknown":
-            cells[0] = None
         rows.append(cells)
     return rows
 
@@ -225,7 +221,9 @@ def _tag_sheet(project: Project, tags: list[Tag], extra: list[list[object]]) -> 
     rows = [_tag_cells(tag) for tag in tags] + extra
     if project.node != "FACT":
         banner = [["TAG METADATA"], ["DATA SHEET"], BANNER[2:], ["One row for each tag"]]
-        return f"{project.code}_tag_metadata.xlsx", workbook("Tag Metadata", banner, TAG_HEADER, rows)
+        return f"{project.code}_tag_metadata.xlsx", workbook(
+            "Tag Metadata", banner, *dressed(project.code, TAG_HEADER, rows)
+        )
     harvest = TAG_HEADER.index("HARVEST_DATE")
     header = [
         "ProjectCode",
@@ -256,12 +254,12 @@ def _deployment_sheet(network: Network, project: Project, wave: int, faults: boo
     rows = [_deployment_cells(d, known_until) for d in mine]
     if faults and project.code == "HFXL":
         bad = _deployment_cells(mine[0], known_until)
-        bad[1], bad[9], bad[17] = "HFXL99", 489_999, f"{mine[0].deployed - DAY:%Y-%m-%dT%H:%M:%S}"
+        bad[1], bad[3], bad[4], bad[9] = "HFXL99", mine[0].longitude, mine[0].latitude, 489_999
         rows.append(bad)
     if project.node != "FACT":
-        return f"{project.code}_deployment_metadata.xlsx", workbook(
-            "Deployments", [[b] for b in BANNER], DEPLOYMENT_HEADER, rows
-        )
+        banner = [[b] for b in BANNER]
+        sheet = workbook("Deployments", banner, *dressed(project.code, DEPLOYMENT_HEADER, rows))
+        return f"{project.code}_deployment_metadata.xlsx", sheet
     header = ["ARRAY", *[name for name in DEPLOYMENT_HEADER[1:] if name != "CODE_SET"]]
     return f"{project.code}_Deployments.csv", sheet_csv(header, [[*row[:10], *row[11:]] for row in rows])
 

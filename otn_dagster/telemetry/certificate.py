@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from otn_dagster.telemetry import rules
+from otn_dagster.telemetry import attention, rules
 from otn_dagster.telemetry.extracts import FILE_WORD, OUTCOMES_OF, file_stem
 from otn_dagster.telemetry.push_core import Matches, named
 from otn_dagster.telemetry.snapshot import Snapshot
@@ -36,6 +36,7 @@ class Certificate:
     laws: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)  # by project; of the whole push under ""
 
     @property
     def broken(self) -> dict[str, list[dict[str, Any]]]:
@@ -49,10 +50,13 @@ class Certificate:
         return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def certify(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder: Path) -> Certificate:
+def certify(
+    snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder: Path, before: Matches | None = None
+) -> Certificate:
     """Check every law and write ``certificate.json``; raises BrokenLaw, having written nothing, where one is broken.
 
-    Safe to repeat: a pure function of the push's files, written aside and renamed.
+    before: matches of the last real push; where they fell, the certificate says so among its warnings. What owners must hear of is
+    written beside it, in ``attention/``. Safe to repeat: a pure function of the push's files, written aside and renamed.
     """
     (folder / CERTIFICATE).unlink(missing_ok=True)
     certificate = Certificate(snapshot.manifest["push_date"], snapshot.rehearsal)
@@ -77,6 +81,9 @@ def certify(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder
     if certificate.broken:
         law, rows = next(iter(certificate.broken.items()))
         raise BrokenLaw(f"{len(certificate.broken)} law(s) broken; the first: {law}: {rows[:3]}")
+    said = attention.of_push(snapshot, matches, before)
+    attention.write(said, folder)
+    certificate.warnings = said.warnings
     staging = folder / f".{CERTIFICATE}"
     staging.write_text(
         json.dumps(
@@ -85,6 +92,7 @@ def certify(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder
                 "rehearsal": certificate.rehearsal,
                 "laws": {law: "kept" for law in certificate.laws},
                 "counts": certificate.counts,
+                "warnings": certificate.warnings,
                 "sha256": certificate.sha256,
                 "files": certificate.hashes,
             },

@@ -40,7 +40,7 @@ UNQUALIFIED_COLUMNS = [
 QUALITY = ["min_lag", "passed_filter"]
 FOR_READERS = ["commonName", "receiver", "codeSpace"]
 COLUMNS = {
-    "t": [*MATCHED_COLUMNS, *QUALITY],
+    "t": [*MATCHED_COLUMNS, *QUALITY, "tagWindow"],  # why the end of the tag's window is not known; empty where it is
     "q": [*QUALIFIED_COLUMNS, *FOR_READERS, *QUALITY],
     "u": [*UNQUALIFIED_COLUMNS, *FOR_READERS, *QUALITY, "reason"],
     "s": [*UNQUALIFIED_COLUMNS, *FOR_READERS, *QUALITY],
@@ -184,7 +184,7 @@ def _tracker(context: Context, collectioncode: str, rows: pl.DataFrame) -> pl.Da
     arrays = context.projects.select(
         "collectioncode", detectedBy="full_code", localArea="local_area", citation="citation"
     )
-    tags = context.tags.select("tag_key", "catalognumber", "scientificname", "commonname")
+    tags = context.tags.select("tag_key", "catalognumber", "scientificname", "commonname", tagWindow="window_code")
     joined = rows.join(arrays, on="collectioncode", how="left").join(tags, on="tag_key", how="left")
     joined = joined.join(context.contacts, on="collectioncode", how="left")
     return joined.with_columns(
@@ -207,6 +207,7 @@ def _release_rows(context: Context, collectioncode: str, year: int) -> pl.DataFr
         pl.col("trackercode") == collectioncode,
         pl.col("release_ms") < end,
         pl.col("end_ms").is_null() | (pl.col("end_ms") >= start),
+        pl.col("release_latitude").is_not_null() & pl.col("release_longitude").is_not_null(),
     )
     tags = tags.with_columns(longitude=pl.col("release_longitude"), latitude=pl.col("release_latitude"))
     tags = tags.with_columns(decimalLongitude=pl.col("longitude").round(5), decimalLatitude=pl.col("latitude").round(5))
@@ -225,6 +226,7 @@ def _release_rows(context: Context, collectioncode: str, year: int) -> pl.DataFr
         station="release_location",
         receiver=pl.lit("release"),
         tagName="transmitter",
+        tagWindow="window_code",
         dateCollectedUTC=released,
         uncorrectedDateCollectedUTC=released,
         decimalLongitude="decimalLongitude",

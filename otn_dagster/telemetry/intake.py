@@ -149,5 +149,5 @@ def note_failure(connection: Connection, submission: Submission, error: Exceptio
 def note_given_up(connection: Connection, submission: Submission) -> None:
     """Refuse a submission whose runs were lost so often that it is not tried again. Safe to repeat."""
     if submission.state == "received":
-        reason = f"{submission.file_name}: its runs were lost {submission.reason or 'without a word'}; it is not tried again by itself. Load it by hand."
+        reason = f"{submission.file_name}: its runs were lost, and it is not tried again by itself; load it by hand"
         submissions.move(connection, submission.submission_key, "refused", reason)

@@ -12,21 +12,22 @@ from otn_dagster.database import SCHEMA_LOCK, Connection
 
 TABLES_BY_KIND = {
     "tags": [
-        ("c_tag_meta", "platform.c_tag_meta", "submission_key, row_number"),
-        ("tag_cache", "platform.tag_cache", "submission_key, row_number"),
+        ("c_tag_meta", "platform.c_tag_meta", "submission_key, sheet, row_number"),
+        ("tag_cache", "platform.tag_cache", "submission_key, sheet, row_number, part"),
         ("otn_animals", "obis.otn_animals", "catalognumber"),
         ("otn_transmitters", "obis.moorings", "catalognumber"),
     ],
     "deployments": [
-        ("c_shortform", "platform.c_shortform", "submission_key, row_number"),
+        ("c_shortform", "platform.c_shortform", "submission_key, sheet, row_number"),
         ("stations", "platform.stations", "station_name"),
-        ("rcvr_locations", "platform.rcvr_locations", "submission_key, row_number"),
+        ("rcvr_locations", "platform.rcvr_locations", "submission_key, sheet, row_number, part"),
         ("moorings", "obis.moorings", "basisofrecord, catalognumber"),
     ],
     "events": [
         ("events", "platform.events", "submission_key, row_number"),
     ],
     "detections": [],
+    "vendor": [],
     "project": [],
 }
 

@@ -24,7 +24,7 @@ import ibis.expr.types as ir
 import polars as pl
 from ibis.backends.duckdb import Backend
 
-from otn_dagster.telemetry import engine, rules
+from otn_dagster.telemetry import engine, inputs, rules
 from otn_dagster.telemetry.snapshot import MANIFEST, Snapshot, entry_of, link_or_copy
 
 ROWS_PER_BUCKET = 4_000_000  # on average; a bucket is a range of receiver keys, of the same width in every push
@@ -178,7 +178,7 @@ def bucket_rows(
     change: _Change | None = None,
 ) -> ir.Table:
     """The rows of one bucket: read, cleaned, corrected, assigned, lagged, matched."""
-    detections = _read(backend, [str(path) for path in snapshot.detections.values()])
+    detections = _detections(backend, snapshot)
     key = detections.receiver_key
     mine = detections.filter(key >= bucket * width, key < (bucket + 1) * width)
     if change is None:
@@ -216,6 +216,13 @@ def _write_timeline(timeline: ir.Table, path: Path) -> dict[str, Any]:
     frame = timeline.to_polars().sort(timeline.columns[0], "start_ms")
     frame.write_parquet(path, compression="zstd")
     return entry_of(path, frame.height)
+
+
+def _detections(backend: Backend, snapshot: Snapshot) -> ir.Table:
+    """All detections of a snapshot; a node that has none has an empty table of them."""
+    if not snapshot.detections:
+        return engine.table(backend, "no_detections", pl.DataFrame(schema=inputs.DETECTIONS))
+    return _read(backend, [str(path) for path in snapshot.detections.values()])
 
 
 def _read(backend: Backend, paths: list[str]) -> ir.Table:

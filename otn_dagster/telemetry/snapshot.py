@@ -245,7 +245,7 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
                {MS.format("t.enddatetime + make_interval(months => (%s::jsonb ->> r.node)::int)")},
                {DAY.format("greatest(t.datelastmodified, a.datelastmodified)")}, t.serialnumber, t.instrumentmodel,
                a.scientificname, a.commonname, a.locality, a.latitude, a.longitude, a.stock, a.wild_ind, a.length, a.lengthtype,
-               a.observedweight, a.lifestage, a.age, a.sex, a.collector
+               a.observedweight, a.lifestage, a.age, a.sex, a.collector, t.window_code
            from obis.moorings t
            join obis.otn_animals a on a.collectioncode = t.collectioncode and a.catalognumber = t.relatedcatalogitem
            join obis.otn_resources r on r.collectioncode = t.collectioncode
@@ -279,6 +279,7 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
             "age": REAL,
             "sex": TEXT,
             "collector": TEXT,
+            "window_code": TEXT,
         },
     ),
     "animals": (
@@ -374,6 +375,19 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
     "sensor_specs": (
         "select vue_id, sensor_type, sensor_unit, slope, intercept from vendor.c_vemco_tags where slope is not null order by 1",
         {"transmitter": TEXT, "sensor_type": TEXT, "sensor_unit": TEXT, "slope": REAL, "intercept": REAL},
+    ),
+    "findings": (
+        """select s.submission_no, s.collectioncode, s.kind, s.file_name, f.code, f.severity, f.column_name, f.found, f.expected, f.remedy,
+               array_to_string(f.first_rows[1:5], ', '), f.row_count
+           from platform.findings f join platform.submissions s using (submission_key) where s.state = 'loaded'
+           order by s.submission_no, f.severity, f.step, f.finding_no""",
+        {
+            "submission_no": KEY,
+            **dict.fromkeys(["collectioncode", "kind", "file_name", "code"], TEXT),
+            "severity": KEY,
+            **dict.fromkeys(["column_name", "found", "expected", "remedy", "first_rows"], TEXT),
+            "row_count": TIME,
+        },
     ),
     "submissions": (
         """select submission_no, submission_key, node, collectioncode, kind, sha256, state, raw_rows, loaded_rows, duplicate_rows,

@@ -25,6 +25,7 @@ from otn_dagster.telemetry.names import COLLECTION_CODE
 
 KINDS = [
     "project",
+    "vendor",
     "tags",
     "deployments",
     "detections",

@@ -166,12 +166,13 @@ def _assign(
 def _answer(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
-    if choice not in ("accept", "reject"):
-        raise NotAllowed("the answer is accept or reject")
     mine = [number for number, _, about, _ in decisions.open_questions(connection) if about == item.subject]
     if not mine:
         raise NotAllowed(f"nothing is asked about {item.title} any more")
-    decisions.decide(connection, mine[0], choice, actor.name, reason)
+    try:
+        decisions.decide(connection, mine[0], choice, actor.name, reason)
+    except ValueError as error:
+        raise NotAllowed(str(error)) from None
     return items.note(
         connection,
         item.item_id,

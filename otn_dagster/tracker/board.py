@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from otn_dagster.database import Connection
+from otn_dagster.telemetry.files.refusals import Severity
 from otn_dagster.tracker import flows
 from otn_dagster.tracker.configuration import Access
 from otn_dagster.tracker.people import Person
@@ -220,6 +221,16 @@ def belongs_to(connection: Connection, person: Person | None, collectioncode: st
         ).fetchall()
         return bool(found) and all(person.acts_for(node) for (node,) in found)
     return row[1] or person.acts_for(row[0])
+
+
+def serious(connection: Connection, collectioncode: str) -> dict[int, int]:
+    """How many findings of each of a project's files lost rows, or want a decision, by item."""
+    rows = connection.execute(
+        "select item_id, count(*) from platform.findings f join platform.tracker_items i on i.subject = f.submission_key"
+        " where i.flow = 'submission' and i.collectioncode = %s and f.severity <= %s group by 1",
+        [collectioncode, int(Severity.DECIDE)],
+    ).fetchall()
+    return dict(rows)
 
 
 def project(connection: Connection, collectioncode: str) -> dict[str, Any] | None:

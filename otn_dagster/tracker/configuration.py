@@ -47,7 +47,7 @@ class TrackerSettings(Strict):
     dagster_url: str = "http://127.0.0.1:3000"
     web_url: str = "http://127.0.0.1:3001"
     access: Access = Access()
-    second_look: list[Literal["project", "tags", "deployments", "detections", "events"]] = []
+    second_look: list[Literal["project", "vendor", "tags", "deployments", "detections", "events"]] = []
     quarantine: Quarantine = Quarantine()
     mail: MailSettings = MailSettings()
 
@@ -63,4 +63,4 @@ def load_tracker() -> TrackerSettings:
         raise BadConfiguration(explain(path, error)) from error
 
 
-assert KINDS == ["project", "tags", "deployments", "detections", "events"]  # what second_look lists
+assert KINDS == ["project", "vendor", "tags", "deployments", "detections", "events"]  # what second_look lists

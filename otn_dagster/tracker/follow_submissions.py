@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry import kinds, submissions
 from otn_dagster.telemetry.checks import registry
 from otn_dagster.telemetry.checks.registry import CheckResult
 from otn_dagster.telemetry.submissions import Submission
@@ -239,7 +239,7 @@ def _move(connection: Connection, item: Item, to: str, actor: Actor, evidence: d
 
 def checks_of(kind: str) -> list[registry.Check]:
     """Every check that a submission of a kind must have seen."""
-    return [check for stage in registry.STAGES[kind] for check in registry.of_stage(stage)]
+    return [check for stage in kinds.CHECKED[kind] for check in registry.of_stage(stage)]
 
 
 def behind(connection: Connection) -> list[str]:

@@ -17,6 +17,7 @@ import polars as pl
 
 from otn_dagster.database import Connection
 from otn_dagster.live.silence import Notice
+from otn_dagster.telemetry.attention import read_warnings
 from otn_dagster.telemetry.extracts import file_stem
 from otn_dagster.telemetry.extracts_list import TYPES
 from otn_dagster.tracker import outbox, wording
@@ -51,9 +52,20 @@ def extracts(
             mine.setdefault(email, {})[str(code)] = [
                 _extract(settings, push_date, row, folder) for row in rows.iter_rows(named=True)
             ]
+    warnings = read_warnings(folder)
+    for code in sorted(set(warnings) - {""}):
+        for email, name in people_of(connection, code, settings.mail.roles):
+            names.setdefault(email, name)
+            mine.setdefault(email, {}).setdefault(code, [])
     drafts = []
     for email, projects in mine.items():
-        values = {"name": names[email], "push_date": push_date, "projects": projects, "web_url": settings.web_url}
+        values = {
+            "name": names[email],
+            "push_date": push_date,
+            "projects": projects,
+            "warnings": {code: warnings.get(code, []) for code in projects},
+            "web_url": settings.web_url,
+        }
         listing = tuple(row["detection_extract"] for rows in projects.values() for row in rows)
         drafts.append(_draft("extracts", "", email, values, push_date=push_date, name=names[email], extracts=listing))
     written = outbox.write(connection, drafts, settings.mail.mode)

@@ -20,27 +20,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from otn_dagster.telemetry.files import container, deployments, reading, tags
+from otn_dagster.telemetry.files import container, deployments, reading, tags, vendor
 from otn_dagster.telemetry.files.cells import Cell, is_null, plain
 from otn_dagster.telemetry.files.columns import Column, read_columns
 from otn_dagster.telemetry.files.exports import SHAPES
 from otn_dagster.telemetry.files.refusals import BadFile, Topic
 from otn_dagster.telemetry.files.tables import Table
 from otn_dagster.telemetry.files.times import Order, parse
+from otn_dagster.telemetry.kinds import KINDS
 
 LARGEST_FORM = 2**20
 logger = logging.getLogger(__name__)
 COORDINATE_DECIMALS, OTHER_DECIMALS = 5, 9
-KEYS = {
-    "tags": ["animal_id", "tag_code_space", "tag_id_code"],
-    "deployments": ["otn_array", "station_no", "ins_serial_no", "deploy_date_time"],
-    "detections": ["datetime", "receiver", "transmitter", "sensor_value"],
-    "events": ["datetime", "receiver", "description", "data"],
-    "project": ["line"],
-}
+KEYS = {name: list(kind.print_keys) for name, kind in KINDS.items()}
 Row = Mapping[str, str]
 # What a file means is asked when it is loaded; for comparing it any reading will do, if it is the same for both.
-ANY_ANSWER = {
+ANY_ANSWER: dict[str, str] = {
     Topic.DAY_ORDER: Order.DAY_FIRST,
     Topic.TIME_ZONE: "accept",
     Topic.DATA_ERRORS: "accept",
@@ -84,9 +79,9 @@ def rows_of(path: Path, kind: str) -> list[Row]:
             raise BadFile("no text", "Send the form as text.")
         lines = (re.sub(r"\s+", " ", line).strip() for line in content.splitlines())
         return [{"line": line} for line in lines if line]
-    module = {"tags": tags, "deployments": deployments}[kind]
+    module = {"tags": tags, "deployments": deployments, "vendor": vendor}[kind]
     found = module.find(container.read_sheets(path))
-    columns = [*module.COLUMNS, *module.OTHER_TIMES]
+    columns = [*module.COLUMNS, *getattr(module, "OTHER_TIMES", [])]
     return [row for table in found.tables for row in _normal_rows(table, columns)]
 
 

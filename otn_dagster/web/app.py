@@ -25,6 +25,7 @@ from otn_dagster.web import (
     push_api,
     reading_api,
     signing_in,
+    submitting,
     tracker_actions,
     tracker_pages,
 )
@@ -55,6 +56,7 @@ def make_app(service: Service) -> Starlette:
             *(_answered(route, erddap.error) for route in erddap.routes),
             *signing_in.routes,
             *tracker_pages.routes,
+            *submitting.routes,
             *downloads.routes,
             *tracker_actions.routes,
         ],

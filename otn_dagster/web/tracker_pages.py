@@ -17,9 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otn_dagster.telemetry import decisions, push_report
+from otn_dagster.telemetry import attention, decisions, kinds, push_report, readings
 from otn_dagster.telemetry.certificate import CERTIFICATE
-from otn_dagster.telemetry.checks.registry import STAGES
 from otn_dagster.telemetry.extracts import file_stem
 from otn_dagster.telemetry.extracts_list import CHANGES_FILE, TYPES
 from otn_dagster.telemetry.snapshot import push_folder
@@ -149,6 +148,7 @@ async def show_item(visit: Visit) -> Answer:
             "withdrawing": items.signatures(connection, now, "withdrawn"),
             "question": _question(connection, found["subject"]) if is_file and inside else None,
             "refused": _refused(connection, found["subject"]) if is_file and inside else [],
+            **_reading(connection, found["subject"] if is_file and inside else None),
         }
 
     more = await visit.ask(ask)
@@ -163,7 +163,7 @@ async def show_item(visit: Visit) -> Answer:
         way=_way(found["flow"], more["lines"]),
         actions=_actions(found, visit) if acts else [],
         holds=flows.HOLDS,
-        assets=STAGES.get(found["kind"], []) if found["flow"] == flows.SUBMISSION else [],
+        assets=kinds.CHECKED.get(found["kind"], []) if found["flow"] == flows.SUBMISSION else [],
     )
 
 
@@ -207,8 +207,21 @@ def _actions(item: dict[str, Any], visit: Visit) -> list[str]:
 def _question(connection: Connection, subject: str) -> dict[str, Any] | None:
     for number, topic, about, details in decisions.open_questions(connection):
         if about == subject:
-            return {"number": number, "topic": topic, "details": details if isinstance(details, list) else [details]}
+            lines = details if isinstance(details, list) else [details]
+            return {"number": number, "topic": topic, "details": lines, "allowed": decisions.allowed(topic)}
     return None
+
+
+def _reading(connection: Connection, subject: str | None) -> dict[str, Any]:
+    """What became of a file's rows and columns, and what was found in it."""
+    law = readings.law(connection, subject) if subject else None
+    if subject is None or law is None:
+        return {"law": None, "columns": {}, "findings": []}
+    return {
+        "law": readings.law_sentence(law),
+        "columns": law["columns"] or {},
+        "findings": readings.findings_of(connection, subject),
+    }
 
 
 def _refused(connection: Connection, subject: str) -> list[tuple[Any, ...]]:
@@ -348,6 +361,7 @@ async def show_project(visit: Visit) -> Answer:
             "form": board.form_of(connection, code) if belongs else None,
             "datasets": board.items(connection, reader, board.Filter(collection=code), 500),
             "extracts": board.extracts(connection, None, [code]),
+            "serious": board.serious(connection, code) if belongs else {},
         }
 
     found = await visit.ask(ask)
@@ -360,7 +374,10 @@ async def show_project(visit: Visit) -> Answer:
     pictures = [kind for kind in ("abacus", "map") if folder and (folder / "reports" / f"{code}-{kind}.png").exists()]
     files = _files(found["belongs"], visit, rows)
     found["extracts"] = rows
-    return visit.page("project", code=code, **found, last=last, changes=changes, pictures=pictures, files=files)
+    warnings = attention.read_warnings(folder).get(code, []) if folder and found["belongs"] else []
+    return visit.page(
+        "project", warnings=warnings, code=code, **found, last=last, changes=changes, pictures=pictures, files=files
+    )
 
 
 def _files(belongs: bool, visit: Visit, rows: list[dict[str, Any]]) -> dict[str, list[str]]:

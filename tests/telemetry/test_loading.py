@@ -198,31 +198,56 @@ def test_refused_rows_are_kept_with_what_to_do(node: Node):
     sheet = tag_sheet(
         {},
         {"ANIMAL_ID": "B", "TAG_ID_CODE": "101", "UTC_RELEASE_DATE_TIME": "2031-01-01"},
-        {"ANIMAL_ID": "C", "TAG_ID_CODE": "102", "RELEASE_LATITUDE": -63.4, "RELEASE_LONGITUDE": 44.2},
+        {"ANIMAL_ID": "C", "TAG_ID_CODE": None},
         {"ANIMAL_ID": "D", "TAG_ID_CODE": "103", "UTC_RELEASE_DATE_TIME": "1971-01-01"},
+        {"ANIMAL_ID": "E", "TAG_ID_CODE": "105", "UTC_RELEASE_DATE_TIME": "last summer"},
+        {"ANIMAL_ID": "F", "TAG_ID_CODE": "106", "TAG_CODE_SPACE": "as before"},
+    )
+    node.drop("OTN/HFX/tags", "tags.csv", sheet)
+    assert set(node.load().values()) == {"loaded"}
+    refused = node.rows("select row_number, column_name, expected, remedy, why from platform.refused_rows order by 1")
+    assert [(row, column, why) for row, column, _, _, why in refused] == [
+        (3, "utc_release_date_time", "impossible"),
+        (4, "tag_id_code", "missing"),
+        (5, "utc_release_date_time", "impossible"),
+        (6, "utc_release_date_time", "unreadable"),
+        (7, "tag_code_space", "unreadable"),
+    ]
+    assert all(expected and remedy for _, _, expected, remedy, _ in refused)
+    counts = node.rows("select raw_rows, loaded_rows, refused_rows from platform.submissions where kind = 'tags'")
+    assert counts == [(6, 1, 5)]
+    assert node.value("select count(*) from hfx.c_tag_meta") == 6
+
+
+def test_what_decides_nothing_never_costs_a_row(node: Node):
+    node.drop_form("HFX")
+    sheet = tag_sheet(
+        {},
+        {"ANIMAL_ID": "C", "TAG_ID_CODE": "102", "RELEASE_LATITUDE": -63.4, "RELEASE_LONGITUDE": 44.2},
         {"ANIMAL_ID": None, "TAG_ID_CODE": "104", "TAG_SERIAL_NUMBER": "unknown"},
         {"ANIMAL_ID": "E", "TAG_ID_CODE": "105", "HARVEST_DATE": "2024-01-01"},
         {"ANIMAL_ID": "F", "TAG_ID_CODE": "106", "COMMON_NAME_E": None},
         {"ANIMAL_ID": "A"},
         {"ANIMAL_ID": "G", "TAG_ID_CODE": "107", "LENGTH (m)": "tall"},
+        {"ANIMAL_ID": "H", "TAG_ID_CODE": "108", "EST_TAG_LIFE": "long"},
     )
     node.drop("OTN/HFX/tags", "tags.csv", sheet)
     assert set(node.load().values()) == {"loaded"}
-    refused = node.rows("select row_number, column_name, expected, remedy from platform.refused_rows order by 1")
-    assert [(row, column) for row, column, _, _ in refused] == [
-        (3, "utc_release_date_time"),
-        (4, "release_latitude, release_longitude"),
-        (5, "utc_release_date_time"),
-        (6, "animal_id"),
-        (7, "harvest_date"),
-        (8, "common_name_e"),
-        (9, "tag_id_code"),
-        (10, "length"),
-    ]
-    assert "swapped" in refused[1][2] and all(remedy for *_, remedy in refused)
-    counts = node.rows("select raw_rows, loaded_rows, refused_rows from platform.submissions where kind = 'tags'")
-    assert counts == [(9, 1, 8)]
-    assert node.value("select count(*) from hfx.c_tag_meta") == 9
+    counts = node.rows(
+        "select raw_rows, loaded_rows, duplicate_rows, refused_rows from platform.submissions where kind = 'tags'"
+    )
+    assert counts == [(8, 7, 1, 0)]
+    said = {
+        (code, column)
+        for code, column in node.rows("select code, column_name from platform.findings where severity < 4")
+    }
+    assert {("release_position", "release_latitude, release_longitude"), ("value_unreadable", "length")} <= said
+    assert {("window_unknown", "harvest_date"), ("window_unknown", "est_tag_life")} <= said
+    # A position that is plainly a slip is not used; a tag without serial and animal is named by what it sends.
+    assert node.value("select latitude from obis.otn_animals where catalognumber = 'HFX-C'") is None
+    assert node.value("select count(*) from obis.otn_animals where catalognumber like 'HFX-A69-%-104-%'") == 1
+    marked = dict(node.rows("select fieldnumber, window_code from obis.moorings where window_code is not null"))
+    assert sorted(marked.values()) == ["harvest_before_release", "life_unreadable"]
 
 
 def test_types_of_tags_may_leave_their_own_columns_empty(node: Node):
@@ -248,8 +273,6 @@ BAD_FILES = {
     "detections": {
         "empty.csv": b"",
         "events.csv": b"Date and Time (UTC),Receiver,Description,Data,Units\n2024-01-01 00:00:00,VR2W-1,Battery,3.5,V\n",
-        "local.csv": HEADER.replace("(UTC)", "(America/Halifax)").encode()
-        + b"\n2024-07-01 10:00:00,VR2W-1,A69-1-1,,,,,,,\n",
         "cut.csv": HEADER.encode() + b"\n2024-07-01 10:00:00,VR2W-1,A69-1-1,,,,,,,\n2024-07-01 10:0",
         "old.csv": vue("1970-07-01T10:00:00 VR2W-111 A69-1602-100"),
         "future.csv": vue("2044-07-01T10:00:00 VR2W-111 A69-1602-100"),

@@ -65,7 +65,10 @@ def push_past(node: Node, **options: bool) -> Path:
 
 def load_second_wave(node: Node, network: Network) -> None:
     write_files(network, node.settings.incoming, 2)
-    assert set(node.load().values()) <= {"loaded"}
+    states = node.load()
+    assert set(states.values()) <= {"loaded"}, node.rows(
+        "select reason from platform.submissions where state not in ('loaded', 'superseded')"
+    )
 
 
 Found = dict[tuple[str, str, str, float | None], tuple[str, str | None, str | None]]

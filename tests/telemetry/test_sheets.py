@@ -6,13 +6,49 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from otn_dagster.telemetry.refusals import BadFile
-from otn_dagster.telemetry.sheets import normalise_header, read_sheet
 
 from otn_dagster.demo.files import TAG_HEADER, sheet_csv, workbook
-from otn_dagster.telemetry import sheets
+from otn_dagster.telemetry.files import cells, tags, times
+from otn_dagster.telemetry.files.cells import Quantity
+from otn_dagster.telemetry.files.container import read_sheets
+from otn_dagster.telemetry.files.refusals import BadFile
+from otn_dagster.telemetry.files.tables import Table, normalise_header
 
-WANTED = ["tag_serial_number", "tag_id_code", "tag_code_space", "animal_id", "release_latitude"]
+DAYS = Quantity("days", 0, 7305, zero=False)
+
+
+def read_sheet(path: Path) -> Table:
+    return tags.find(read_sheets(path)).tables[0]
+
+
+def moment(cell: object) -> dt.datetime | None:
+    read = times.read_times([cell])  # type: ignore[list-item]
+    found = read.by_cell.get(cell)  # type: ignore[call-overload]
+    return times.utc(found, None)[0] if found else None
+
+
+def days(cell: object) -> object:
+    return DAYS.read(cell, None, None).value  # type: ignore[arg-type]
+
+
+def number(cell: object) -> object:
+    return Quantity().read(cell, None, None).value  # type: ignore[arg-type]
+
+
+def serial(cell: object) -> object:
+    return cells.serial(cell).value  # type: ignore[arg-type]
+
+
+def text(cell: object) -> object:
+    return cells.text(cell).value  # type: ignore[arg-type]
+
+
+def latitude(cell: object) -> object:
+    return cells.degrees(cell, 90).value  # type: ignore[arg-type]
+
+
+def longitude(cell: object) -> object:
+    return cells.degrees(cell, 180).value  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -39,35 +75,35 @@ def test_headers_are_known_by_name(header: str, name: str):
         ("2022-08-29T14:05:00Z", dt.datetime(2022, 8, 29, 14, 5)),
         ("2022-08-29T10:05:00-04:00", dt.datetime(2022, 8, 29, 14, 5)),
         ("2022/08/29 14:05", dt.datetime(2022, 8, 29, 14, 5)),
-        (dt.datetime(2022, 8, 29, 14, 5), dt.datetime(2022, 8, 29, 14, 5)),
-        (dt.date(2022, 8, 29), dt.datetime(2022, 8, 29)),
+        ("2022-08-29", dt.datetime(2022, 8, 29)),
+        ("29-Aug-2022 14:05", dt.datetime(2022, 8, 29, 14, 5)),
+        ("29/08/2022 2:05 PM", dt.datetime(2022, 8, 29, 14, 5)),
         (44802.5, dt.datetime(2022, 8, 29, 12)),  # Excel's serial date
         ("44802.5", dt.datetime(2022, 8, 29, 12)),
         (None, None),
     ],
 )
 def test_times(cell: object, value: dt.datetime | None):
-    assert sheets.moment(cell) == value  # type: ignore[arg-type]
+    assert moment(cell) == value
 
 
-@pytest.mark.parametrize("cell", ["29/08/2022", "yesterday", "1e308", "NaT"])
+@pytest.mark.parametrize("cell", ["yesterday", "1e308", "NaT", "2022-13-45", "31/31/2022"])
 def test_what_is_no_time_is_said_so(cell: str):
-    with pytest.raises(ValueError, match="a date like"):
-        sheets.moment(cell)
+    assert moment(cell) is None
 
 
 @pytest.mark.parametrize(
     ("parse", "cell", "value"),
     [
-        (sheets.days, "3650 days", 3650.0),
-        (sheets.days, "3650", 3650.0),
-        (sheets.days, 3650, 3650.0),
-        (sheets.serial, 1166129.0, "1166129"),
-        (sheets.serial, "1.166129E6", "1166129"),
-        (sheets.serial, "012", "012"),
-        (sheets.text, "  common   snook ", "common snook"),
-        (sheets.number, "1,5", 1.5),
-        (sheets.latitude, "44.2", 44.2),
+        (days, "3650 days", 3650.0),
+        (days, "3650", 3650.0),
+        (days, 3650, 3650.0),
+        (serial, 1166129.0, "1166129"),
+        (serial, "1.166129E6", "1166129"),
+        (serial, "012", "012"),
+        (text, "  common   snook ", "common snook"),
+        (number, "1,5", 1.5),
+        (latitude, "44.2", 44.2),
     ],
 )
 def test_values(parse, cell: object, value: object):
@@ -77,16 +113,15 @@ def test_values(parse, cell: object, value: object):
 @pytest.mark.parametrize(
     ("parse", "cell"),
     [
-        (sheets.latitude, 144.2),
-        (sheets.longitude, -190),
-        (sheets.number, "1e999"),
-        (sheets.number, "nan"),
-        (sheets.days, "long"),
+        (latitude, 144.2),
+        (longitude, -190),
+        (number, "1e999"),
+        (number, "nan"),
+        (days, "long"),
     ],
 )
 def test_impossible_values(parse, cell: object):
-    with pytest.raises(ValueError):
-        parse(cell)
+    assert parse(cell) is None
 
 
 ROW = ["A1", "ACOUSTIC", "Innovasea", "V16", 1166129, 26651, "A69-9001"]
@@ -109,8 +144,8 @@ def files(tmp_path: Path) -> dict[str, Path]:
     }
     book = xlwt.Workbook()
     sheet = book.add_sheet("Tag Metadata")
-    for r, cells in enumerate([TAG_HEADER, row]):
-        for c, cell in enumerate(cells):
+    for r, line in enumerate([TAG_HEADER, row]):
+        for c, cell in enumerate(line):
             if cell is not None:
                 sheet.write(r, c, cell)
     buffer = io.BytesIO()
@@ -125,17 +160,17 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def test_one_table_in_many_dresses(tmp_path: Path):
     for name, path in files(tmp_path).items():
-        sheet = read_sheet(path, WANTED)
+        sheet = read_sheet(path)
         assert len(sheet.rows) == 1, name
-        cells = sheet.rows[0].cells
-        assert sheets.serial(cells["tag_serial_number"]) == "1166129", name
-        assert sheets.text(cells["release_location"]) == "Baie-Comeau, Québec", name
+        row = sheet.rows[0].cells
+        assert serial(row["tag_serial_number"]) == "1166129", name
+        assert text(row["release_location"]) == "Baie-Comeau, Québec", name
         assert sheet.rows[0].number == sheet.header_row + 1, name
 
 
 def test_row_numbers_are_those_of_the_file(tmp_path: Path):
     path = files(tmp_path)["xlsx"]
-    assert read_sheet(path, WANTED).header_row == 5 and read_sheet(path, WANTED).rows[0].number == 6
+    assert read_sheet(path).header_row == 5 and read_sheet(path).rows[0].number == 6
 
 
 def bomb(path: Path) -> Path:
@@ -146,7 +181,7 @@ def bomb(path: Path) -> Path:
 
 def test_a_zip_bomb_is_not_opened(tmp_path: Path):
     with pytest.raises(BadFile, match="unpacks to 300 MiB"):
-        read_sheet(bomb(tmp_path / "bomb.xlsx"), WANTED)
+        read_sheet(bomb(tmp_path / "bomb.xlsx"))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +191,6 @@ def test_a_zip_bomb_is_not_opened(tmp_path: Path):
         ("torn.xlsx", b"PK\x03\x04 torn", "cannot be read"),
         ("renamed.xlsx", b"a,b\n1,2\n", "not a workbook"),
         ("wrong.csv", b"colour,size\nred,3\n", "no header row"),
-        ("twice.csv", b"TAG_SERIAL_NUMBER,TAG_ID_CODE,TAG_CODE_SPACE,TAG_ID_CODE\n1,2,3,4\n", "more than once"),
         ("none.csv", b"TAG_SERIAL_NUMBER,TAG_ID_CODE,TAG_CODE_SPACE\n", "no rows"),
         ("xxe.xlsx", b"PK\x03\x04", "cannot be read"),
     ],
@@ -165,7 +199,7 @@ def test_bad_files_say_what_and_what_to_do(tmp_path: Path, name: str, content: b
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(BadFile, match=message) as error:
-        read_sheet(path, WANTED)
+        read_sheet(path)
     assert error.value.remedy
 
 
@@ -180,4 +214,4 @@ def test_an_entity_bomb_in_a_workbook_is_refused(tmp_path: Path):
                 data = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>' + data.replace(b"Tag Metadata", b"&a;")
             target.writestr(member.filename, data)
     with pytest.raises(BadFile, match="cannot be read"):
-        read_sheet(evil, WANTED)
+        read_sheet(evil)

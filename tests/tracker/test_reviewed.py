@@ -330,15 +330,14 @@ def test_a_wide_sheet_and_a_header_that_is_a_formula_harm_nobody(tmp_path: Path)
     import csv
     import io
 
-    from otn_dagster.telemetry.sheets import read_sheet
-
+    from otn_dagster.telemetry.files.container import read_sheets
     from otn_dagster.telemetry.files.refusals import BadFile
     from otn_dagster.tracker import export
 
     wide = tmp_path / "wide.csv"
     wide.write_text(",".join(["animal_id", "tag_type", "tag_model", *[f"c{n}" for n in range(600)]]) + "\n")
     with pytest.raises(BadFile, match="more than 500 columns"):
-        read_sheet(wide, ["animal_id", "tag_type", "tag_model"])
+        read_sheets(wide)
     (header,) = csv.reader(io.StringIO(export.as_csv(["=cmd|'/C calc'!A0"], [])))
     assert header[0].startswith("'=")
 

@@ -12,7 +12,9 @@ create table platform.findings (
     code text not null, severity smallint not null, column_name text, found text, expected text not null, remedy text not null,
     first_rows bigint[] not null, row_count bigint not null, primary key (submission_key, step, finding_no));
 
-alter table platform.submissions add column not_data_rows bigint;
+alter table platform.submissions add column not_data_rows bigint, add column submitted_by text;
+alter table platform.submissions drop constraint submissions_kind_check, add check (kind in
+    ('project', 'vendor', 'tags', 'deployments', 'detections', 'events'));
 alter table platform.refused_rows add column why text not null default 'unreadable', add column sheet smallint not null default 0;
 
 -- Rows of several sheets of one file, and several transmitters of one row.

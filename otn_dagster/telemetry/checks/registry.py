@@ -16,14 +16,6 @@ from otn_dagster.telemetry.files.refusals import Code, Why
 from otn_dagster.telemetry.submissions import Submission
 
 MAX_ROWS_SHOWN = 200
-# The stages of each kind of file at which it is checked, in order; each is an asset.
-STAGES = {
-    "project": ["raw_project", "otn_resources"],
-    "tags": ["raw_tags", "tag_cache", "otn_transmitters"],
-    "deployments": ["raw_deployments", "rcvr_locations", "moorings"],
-    "detections": ["raw_detections", "detections", "otn_detections"],
-    "events": ["raw_events", "events", "time_drift_factors"],
-}
 
 Rows = list[dict[str, Any]]
 

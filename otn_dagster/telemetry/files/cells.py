@@ -8,6 +8,8 @@ something and returns ``Read``. Source of the rules: what two dozen real sheets 
 """
 
 import datetime as dt
+import functools
+import itertools
 import math
 import re
 import unicodedata
@@ -65,6 +67,7 @@ NULL_WORDS = frozenset(
         "nat",
     ]
 ) | {"not recorded", "not available", "not applicable", "not known", "no data", "to be determined"}
+LONGEST_NULL_WORD = 60  # blanks around it included
 WHITE = re.compile(r"[\s\u00a0\u2000-\u200b\u202f\ufeff]+")
 LONGEST_TEXT = 2_000
 LONGEST_IDENTIFIER = 80
@@ -96,8 +99,15 @@ def is_null(cell: Cell) -> bool:
     """Whether a cell is empty, or holds a word for nothing."""
     if cell is None:
         return True
-    if isinstance(cell, int | float):
-        return isinstance(cell, float) and math.isnan(cell)
+    if isinstance(cell, str):
+        return _says_nothing(cell)
+    return isinstance(cell, float) and math.isnan(cell)
+
+
+@functools.lru_cache(maxsize=65_536)  # the same words stand in thousands of cells
+def _says_nothing(cell: str) -> bool:
+    if len(cell) > LONGEST_NULL_WORD and not cell.isspace():
+        return False
     word = WHITE.sub(" ", cell).strip().lower()
     return not word or word in NULL_WORDS
 
@@ -160,7 +170,7 @@ def placeholder(value: str) -> bool:
         return False
     if int(value) == 0:
         return True
-    ascending = all(int(b) - int(a) == 1 for a, b in zip(value, value[1:], strict=False))
+    ascending = all(int(b) - int(a) == 1 for a, b in itertools.pairwise(value))
     return len(value) >= 5 and (len(set(value)) == 1 or ascending)
 
 
@@ -241,7 +251,7 @@ class Quantity:
         """A cell as this quantity. decimal_comma: what the column's other cells say of ``1,234``; None: nothing."""
         if isinstance(cell, int | float):
             return self._in_range(float(cell), header_unit, None)
-        found = NUMBER.match(WHITE.sub(" ", cell).strip())
+        found = NUMBER.match(WHITE.sub(" ", str(cell)).strip())
         if not found:
             return lost(self._expected("a number"))
         value = decimal(found["digits"], decimal_comma)
@@ -333,7 +343,7 @@ def degrees(cell: Cell, most: float) -> Read:
     if isinstance(cell, int | float):
         value, changed = float(cell), False
     else:
-        found = DEGREES.match(WHITE.sub(" ", cell).strip())
+        found = DEGREES.match(WHITE.sub(" ", str(cell)).strip())
         if not found:
             return lost(expected)
         parts = [float((found[part] or "0").replace(",", ".")) for part in "dms"]
@@ -343,7 +353,7 @@ def degrees(cell: Cell, most: float) -> Read:
         value = parts[0] + parts[1] / 60 + parts[2] / 3600
         if found["sign"] == "-" or letter in ("S", "W", "O"):
             value = -value
-        changed = bool(letter or found["m"] or "," in cell)
+        changed = bool(letter or found["m"] or "," in str(cell))
         value = round(value, 7) if found["m"] else value
     if not math.isfinite(value) or abs(value) > most:
         return lost(f"{expected} (are latitude and longitude swapped?)", Code.VALUE_OUT_OF_RANGE)

@@ -6,6 +6,7 @@ Belongs here: reading what people write for a transmitter. Does not belong here:
 one tag. Sources: manufacturers' exports, the real sheets of seven networks.
 """
 
+import functools
 import re
 import unicodedata
 
@@ -20,6 +21,7 @@ OTHERS = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4_096)
 def canonical_space(text: str) -> str | None:
     """``a69 1303`` → ``A69-1303``, ``R64K-69kHz`` → ``A69-1303``, ``S256`` as it is; None for what is no code space."""
     value = WHITE.sub(" ", unicodedata.normalize("NFKC", text)).strip().upper()
@@ -51,15 +53,18 @@ def canonical_transmitter(text: str) -> str | None:
     return f"{known}-{digits}" if known and digits else None
 
 
+@functools.lru_cache(maxsize=65_536)
+def _full(text: str) -> re.Match[str] | None:
+    return FULL.match(WHITE.sub("", text).upper())
+
+
 def split(space_cell: str | None, code_cell: str | None) -> tuple[str, list[str]] | None:
     """(code space, id codes) of a tag's two cells, wherever the parts stand; None where they cannot be told.
 
     ``A69-1303`` + ``25715, 25716`` → two codes. ``None`` + ``A69-1303-481`` → one.
     """
     for cell in (code_cell, space_cell):
-        found = [
-            FULL.match(WHITE.sub("", part).upper()) for part in re.split(r"[,;/&+]|\band\b", cell or "") if part.strip()
-        ]
+        found = [_full(part) for part in re.split(r"[,;/&+]|\band\b", cell or "") if part.strip()]
         if found and all(found):
             spaces = {f"A{f[1]}-{f[2]}" for f in found if f}
             if len(spaces) == 1:

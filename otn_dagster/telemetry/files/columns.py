@@ -13,7 +13,17 @@ from enum import StrEnum
 from typing import Any
 
 from otn_dagster.telemetry.files import times
-from otn_dagster.telemetry.files.cells import Cell, Quantity, Read, comma_of, degrees, is_error, is_null, storable, unit_of
+from otn_dagster.telemetry.files.cells import (
+    Cell,
+    Quantity,
+    Read,
+    comma_of,
+    degrees,
+    is_error,
+    is_null,
+    storable,
+    unit_of,
+)
 from otn_dagster.telemetry.files.refusals import Code, Finding, Severity, Topic, Undecided, finding
 from otn_dagster.telemetry.files.tables import Header, Row, Table
 
@@ -48,6 +58,14 @@ class Values:
     rows: list[dict[str, Any]]
     findings: list[Finding] = field(default_factory=list)
     lost: dict[tuple[int, str], tuple[Cell, Read]] = field(default_factory=dict)  # (index of the row, column)
+
+    def lost_of(self) -> dict[int, set[str]]:
+        """Columns whose cells were lost, by row."""
+        found: dict[int, set[str]] = {}
+        for index, column in self.lost:
+            found.setdefault(index, set()).add(column)
+        return found
+
     day_only: dict[str, set[int]] = field(default_factory=dict)
     written: dict[str, list[Any]] = field(default_factory=dict)  # times as they stand in the file, before any zone
 
@@ -106,7 +124,7 @@ def _read_cells(table: Table, column: Column, header: Header, values: Values) ->
             told.setdefault((cell, read.code), []).append(i)
     for (cell, code), places in told.items():
         i = places[0]
-        read = reads[type(cell), cell, _unit(column, table.rows[i])]
+        read = reads[type(cell), cell, _unit(column, table.rows[i])]  # type: ignore[index]
         values.findings.append(_finding(column, cell, code, read, [table.rows[p].number for p in places]))
     if (
         column.quantity is not None
@@ -144,6 +162,8 @@ def _drop_strange_unit(table: Table, column: Column, header: Header, values: Val
 
 def _unit(column: Column, row: Row) -> Cell:
     """What a column beside says of the unit."""
+    if not column.unit_columns:
+        return None
     return next((row.cells[name] for name in column.unit_columns if row.cells.get(name) is not None), None)
 
 
@@ -185,7 +205,8 @@ def _read_times(table: Table, column: Column, header: Header, values: Values, an
             ) from problem
         read = times.Times({cell: None for cell in cells if not is_null(cell)}, None, False)
     zone = header.zone
-    if header.is_local and zone is None and not column.zone_columns and column.decides is Decides.ROW:
+    beside = any(name in table.headers for name in column.zone_columns)
+    if header.is_local and zone is None and not beside and column.decides is Decides.ROW:
         _ask_for_zone(header, cells, answers)
     told: dict[tuple[Cell, Code], tuple[Read, list[int]]] = {}
     written: list[Any] = []

@@ -30,7 +30,9 @@ MAX_CELL = 32_767  # what a workbook's cell can hold
 WORKBOOKS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"}
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 RELATIONS = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-ERROR_CELL = re.compile(rb'<c\b(?=[^>]*\bt="e")[^>]*\br="([A-Z]{1,3})(\d{1,7})"[^>]*>(?:<f[^>]*?(?:/>|>.*?</f>))?<v>(#[^<]{1,20})</v>')
+ERROR_CELL = re.compile(
+    rb'<c\b(?=[^>]*\bt="e")[^>]*\br="([A-Z]{1,3})(\d{1,7})"[^>]*>(?:<f[^>]*?(?:/>|>.*?</f>))?<v>(#[^<]{1,20})</v>'
+)
 SAVE_AGAIN = "Open it in Excel and save it again as .xlsx."
 
 
@@ -121,7 +123,8 @@ def _error_cells(path: Path) -> dict[str, dict[tuple[int, int], str]]:
         if not {"xl/workbook.xml", "xl/_rels/workbook.xml.rels"} <= parts:
             return found
         targets = {
-            str(r.get("Id")): str(r.get("Target")) for r in ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+            str(r.get("Id")): str(r.get("Target"))
+            for r in ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
         }
         for sheet in ElementTree.fromstring(archive.read("xl/workbook.xml")).iter(f"{MAIN}sheet"):
             target = targets.get(sheet.get(f"{RELATIONS}id") or "", "")

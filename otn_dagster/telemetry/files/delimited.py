@@ -4,6 +4,7 @@ Belongs here: a dialect's lines to the common shape. Does not belong here: which
 record types (``vdat.py``).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from otn_dagster.telemetry.files.refusals import BadFile, Code, Severity, Topic,
 from otn_dagster.telemetry.files.tables import Header, NotData
 from otn_dagster.telemetry.files.text import HEAD_LINES, Head, compact, frames, is_cut_off
 
+SAID_ZONE = re.compile(
+    r"\((?:[^)]*[+-]\s*\d{1,2}[^)]*|local[^)]*|[A-Z]{2,4}T|[A-Za-z]+/[A-Za-z_]+|Eastern|Central|Mountain|Pacific|Atlantic)\)",
+    re.IGNORECASE,
+)
 UTC_REMEDY = "Export again with times in UTC."
 
 
@@ -38,7 +43,7 @@ def layout_of(head: Head, kind: str | None = None) -> Layout | None:
     """The layout of a file, its header searched in the first lines; None where it is of no dialect (of this kind)."""
     for number, line in enumerate(head.lines[:HEAD_LINES], start=1):
         names = head.fields(line)
-        keys = [compact(name) for name in names]
+        keys = [compact(SAID_ZONE.sub(" ", name)) for name in names]
         for dialect in DIALECTS:
             if (kind is None or dialect.kind == kind) and all(
                 any(n in keys for n in needed) for needed in dialect.needs

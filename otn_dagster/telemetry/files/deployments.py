@@ -8,6 +8,7 @@ station, serial (or a transmitter that stands alone), time of deployment, positi
 """
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,6 @@ from otn_dagster.telemetry.files.cells import (
     Quantity,
     Read,
     identifier,
-    is_null,
     lost,
     name,
     plain,
@@ -61,8 +61,6 @@ def _receiver(cell: Cell) -> Read:
             return Read(None, Code.SERIAL_UNKNOWN, "a serial number; this one means unknown")
         return Read(serial)
     found = identifier(cell).value or ""
-    import re
-
     model = re.fullmatch(r"(VR\w*?|HR\w*?|TBR\w*?|NX\w*?)[:#]?(\d{3,})", found)
     return Read(model[2]) if model else Read(serial)
 
@@ -156,6 +154,7 @@ ALIASES = {
 }
 TELLING = ("station_no", "ins_serial_no", "transmitter", DEPLOYED, LOCAL_DEPLOYED, "deploy_lat", "deploy_long")
 TEMPLATE = Names("deployments", frozenset(c.name for c in (*COLUMNS, *OTHER_TIMES)), frozenset(TELLING), ALIASES)
+KNOWN = frozenset(column.name for column in COLUMNS)
 RECOVERED_VOCABULARY = {"y", "n", "l", "lost", "f", "found", "moved", "failed", "unknown", "caught"}
 
 
@@ -206,6 +205,7 @@ def _type_table(table: Table, situation: Situation, typed: Typed) -> None:
     for utc, local, what in ((DEPLOYED, LOCAL_DEPLOYED, "deployment"), (RECOVERED, LOCAL_RECOVERED, "recovery")):
         _settle(table, values, utc, local, what, situation)
     good, odd_recoveries = [], []
+    lost = values.lost_of()
     for index, (row, cells) in enumerate(zip(table.rows, values.rows, strict=True)):
         refusal = _unusable(row, index, cells, values, situation)
         if refusal:
@@ -217,7 +217,7 @@ def _type_table(table: Table, situation: Situation, typed: Typed) -> None:
         if recovered is not None and (recovered + WHOLE_DAY if recovered_day else recovered) < cells[DEPLOYED]:
             odd_recoveries.append((f"{recovered} before {cells[DEPLOYED]}", row.number))
             cells[RECOVERED] = None
-        typed.rows.append(_deployment(row, index, cells, values, recovered_day))
+        typed.rows.append(_deployment(row, cells, lost.get(index, set()), recovered_day))
     typed.findings += without_refused(values.findings, columns)
     for found, number in odd_recoveries:
         says = "a recovery after the deployment; it is not used, and the deployment ends with the next one of that receiver"
@@ -276,9 +276,8 @@ def _unusable(row: Row, index: int, cells: dict[str, Any], values: Values, situa
     return None
 
 
-def _deployment(row: Row, index: int, cells: dict[str, Any], values: Values, recovered_day: bool) -> dict[str, Any]:
-    known = {column.name for column in COLUMNS}
-    unread = {n for (i, n) in values.lost if i == index} | ({RECOVERED} if cells[RECOVERED] is None else set())
+def _deployment(row: Row, cells: dict[str, Any], lost: set[str], recovered_day: bool) -> dict[str, Any]:
+    unread = lost | ({RECOVERED} if cells[RECOVERED] is None else set())
     recovered = cells[RECOVERED]
     same = "code_set transmitter transmit_model ar_model_no ar_serial_no deployed_by recover_lat recover_long data_downloaded filename comments"
     return {
@@ -300,7 +299,7 @@ def _deployment(row: Row, index: int, cells: dict[str, Any], values: Values, rec
         "recover_date": recovered + WHOLE_DAY if recovered is not None and recovered_day else recovered,
         "recover_day_only": bool(recovered is not None and recovered_day),
         "download_date": cells[DOWNLOADED],
-        "other": {n: cell for n, cell in row.cells.items() if n not in known or n in unread},
+        "other": {n: cell for n, cell in row.cells.items() if n not in KNOWN or n in unread},
         **{column: cells[column] for column in same.split()},
     }
 
@@ -393,8 +392,3 @@ def recovery_indicator(recovered: str | None, recover_date: dt.datetime | None) 
         if words & meanings:
             return letter
     return min(words) if words else None
-
-
-def is_empty(cell: Cell) -> bool:
-    """Whether a cell says nothing."""
-    return is_null(cell)

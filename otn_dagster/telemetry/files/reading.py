@@ -79,7 +79,7 @@ def kinds_fed(path: Path, kind: str) -> list[str]:
     if kind in ("detections", "events"):
         both = vdat.recognises(Head.of(path))
         return ["detections", "events"] if both else [kind]
-    if kind in ("tags", "deployments") and GLATOS_SHEETS <= set(container.sheet_names(path)):
+    if kind in ("tags", "deployments") and set(container.sheet_names(path)) >= GLATOS_SHEETS:
         return ["deployments", "tags"]
     return [kind]
 

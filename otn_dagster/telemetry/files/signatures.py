@@ -39,7 +39,7 @@ def _ending(*endings: str) -> Callable[[Head], bool]:
 
 def _text(pattern: str, lines: int = 15) -> Callable[[Head], bool]:
     expression = re.compile(pattern, re.IGNORECASE)
-    return lambda head: head.is_text and any(expression.search(line) for line in head.lines[:lines])
+    return lambda head: any(expression.search(line) for line in head.lines[:lines])
 
 
 def _columns(*names: str) -> Callable[[Head], bool]:

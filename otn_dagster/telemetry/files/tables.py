@@ -217,14 +217,21 @@ def _table(
     (header_row, header_cells), body = filled[0], filled[1:]
     _count(not_data, NotData.HEADER, 1)
     headers, columns = _columns(sheet, header_cells, body, names, findings)
-    again = [normalise_header(cell) for cell in header_cells]
+    again = [str(cell).strip().lower() if cell is not None else None for cell in header_cells]
+    first = next(i for i, cell in enumerate(again) if cell)
     rows = []
     for number, cells in body:
-        if len([c for c in cells if c is not None]) > 2 and [normalise_header(c) for c in cells] == again[: len(cells)]:
+        if len(cells) > first and str(cells[first]).strip().lower() == again[first] and _is_again(cells, again):
             _count(not_data, NotData.HEADER, 1)
             continue
         rows.append(Row(position, number, {n: cells[i] for i, n in columns if i < len(cells) and cells[i] is not None}))
     return Table(position, sheet.name, names.role, header_row, headers, rows, True if sheet.delimiter == ";" else None)
+
+
+def _is_again(cells: Sequence[Cell], header: Sequence[str | None]) -> bool:
+    """Whether a row is the header once more."""
+    said = [str(cell).strip().lower() if cell is not None else None for cell in cells]
+    return said[: len(header)] == list(header)[: len(said)]
 
 
 def _columns(

@@ -16,6 +16,7 @@ from otn_dagster.telemetry import names
 from otn_dagster.telemetry.files import codespaces, positions
 from otn_dagster.telemetry.files.cells import (
     FIRST_PLAUSIBLE,
+    Cell,
     Quantity,
     animal_name,
     identifier,
@@ -128,6 +129,7 @@ TEMPLATE = Names(
     frozenset(["tag_id_code", "tag_code_space", "tag_serial_number", RELEASED, LOCAL_RELEASE, EASTERN_RELEASE]),
     ALIASES,
 )
+KNOWN = frozenset(column.name for column in COLUMNS)
 NOT_ACOUSTIC = {
     "ANCHOR",
     "FLOY",
@@ -212,6 +214,7 @@ def _type_table(table: Table, situation: Situation, typed: Typed) -> None:
     values = read_columns(table, columns, situation.answers)
     _settle_release(table, values, situation)
     refused: set[int] = set()
+    lost = values.lost_of()
     for index, (row, cells) in enumerate(zip(table.rows, values.rows, strict=True)):
         codes, refusal = _transmitters(row, cells)
         refusal = refusal or _untimed(row, index, cells, values, situation)
@@ -225,7 +228,7 @@ def _type_table(table: Table, situation: Situation, typed: Typed) -> None:
             "row_number": row.number,
             "window_code": _window(row, index, kept, values, bool(codes)),
         }
-        kept |= {"other": _other(row, index, values)}
+        kept |= {"other": _other(row, lost.get(index, set()))}
         for part, (space, code) in enumerate(codes or [(None, None)]):
             transmitter = names.transmitter_id(space, code) if space and code else None
             typed.rows.append(
@@ -279,12 +282,11 @@ def _transmitters(row: Row, cells: dict[str, Any]) -> tuple[list[tuple[str, str]
     )
 
 
-def _code_text(code: object) -> str:
-    return (
-        str(identifier(code).value or "")
-        if not isinstance(code, str) or code.replace(".", "").isdigit()
-        else plain(code)
-    )  # type: ignore[arg-type]
+def _code_text(code: Cell) -> str:
+    """An id code's cell as text: a number without its ``.0``, several codes as they stand."""
+    if isinstance(code, str) and not code.replace(".", "").isdigit():
+        return plain(code)
+    return str(identifier(code).value or "")
 
 
 def _untimed(row: Row, index: int, cells: dict[str, Any], values: Values, situation: Situation) -> Refusal | None:
@@ -361,11 +363,9 @@ def _window_findings(rows: Sequence[dict[str, Any]]) -> list[Finding]:
     return said
 
 
-def _other(row: Row, index: int, values: Values) -> dict[str, Any]:
+def _other(row: Row, lost: set[str]) -> dict[str, Any]:
     """Cells that became no value: those of unknown columns, and those that were lost."""
-    known = {column.name for column in COLUMNS}
-    lost = {n for (i, n) in values.lost if i == index} | {HARVESTED}
-    return {n: cell for n, cell in row.cells.items() if n not in known or n in lost}
+    return {n: cell for n, cell in row.cells.items() if n not in KNOWN or n in lost or n == HARVESTED}
 
 
 def _note_identifiers(table: Table, row: Row, codes: list[tuple[str, str]], typed: Typed) -> None:

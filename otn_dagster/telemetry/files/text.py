@@ -8,7 +8,7 @@ Nothing holds more than a block of a file. Short rows are legal: software leaves
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,10 +55,8 @@ class Head:
     @cached_property
     def lines(self) -> list[str]:
         """Its first lines, without byte-order mark."""
-        if self.encoding == "utf-8":
-            text = _as_text(self.start)
-        else:
-            text = codecs.getincrementaldecoder(self.encoding)("replace").decode(self.start)
+        decoder = codecs.getincrementaldecoder(self.encoding)("replace")
+        text = _as_text(self.start) if self.encoding == "utf-8" else decoder.decode(self.start)
         return text.lstrip("\ufeff").splitlines()[:200]
 
     @cached_property
@@ -168,20 +166,20 @@ def frames(head: Head, width: int) -> Iterator[pl.DataFrame]:
         first += frame.height
 
 
-def read_block(block: bytes, schema: dict[str, type[pl.DataType]], delimiter: str, quoted: bool) -> pl.DataFrame:
+def read_block(block: bytes, schema: Mapping[str, type[pl.DataType]], delimiter: str, quoted: bool) -> pl.DataFrame:
     """One block of lines by position. Raises BadFile where it cannot be parted into fields."""
     try:
         frame = pl.read_csv(
             block,
             has_header=False,
-            schema=schema,
+            schema=dict(schema),
             separator=delimiter,
             quote_char='"' if quoted else None,
             truncate_ragged_lines=True,
             missing_columns="insert",
         )
     except pl.exceptions.NoDataError:
-        return pl.DataFrame(schema=schema)
+        return pl.DataFrame(schema=dict(schema))
     except pl.exceptions.PolarsError as error:
         if quoted:
             return read_block(

@@ -26,6 +26,7 @@ SIGNATURE = re.compile(r"^VEMCO DATA LOG,(?P<schema>\d[\w.]*)(?:,(?P<writer>.*))
 DETECTION_TYPES = ("DET", "DET_SENS")
 EVENT_TYPES = re.compile(r"^(EVENT|EVENT_\w+|CLOCK_REF|CLOCK_SET|CFG_\w+|XPND_EVENT)$")
 COMMON = {"devicetimeutc", "time", "timeoffseth", "timecorrections", "model", "serialnumber"}
+READ = {*COMMON, "fullid", "rawdata", "sensorvalue", "sensorunit", "transmitterserial", "stationname"}
 OPEN_PROTOCOL_MENDED = "20240207"  # writers before it decoded Open Protocol tags wrongly (vdat 9.3.0)
 Fields = dict[str, dict[str, int]]  # record type → compact name of a field → its place in the line
 
@@ -62,8 +63,9 @@ def read(head: Head, kind: str, target: Path, answers: Mapping[str, str]) -> Exp
         others: dict[str, int] = {}
         errors: list[str] = []
         for raw in frames(head, width):
-            raw = raw.with_columns(record=pl.col("c0").str.strip_chars(" \ufeff"))
-            _take(raw, kind, fields, readers, collector, others, errors)
+            first = raw["row_number"][0] == 1
+            record = pl.col("c0").str.strip_chars(" \ufeff") if first else pl.col("c0")
+            _take(raw.with_columns(record=record), kind, fields, readers, collector, others, errors)
         _judge_errors(errors, answers, collector)
         _say_others(others, kind, collector)
         _say_old_writer(head, readers["transmitter"], collector)
@@ -84,17 +86,19 @@ def _take(
     others: dict[str, int],
     errors: list[str],
 ) -> None:
-    for (record,), rows in raw.group_by(["record"], maintain_order=True):
-        if record is None:
+    counted = raw["record"].drop_nulls().value_counts()
+    for name, height in counted.sort("record").iter_rows():
+        if not (
+            name.endswith("_DESC") or name in ("VEMCO DATA LOG", "RECORD TYPE", "DATA_ERROR") or _is_of(name, kind)
+        ):
+            others[name] = others.get(name, 0) + height
+            collector.aside(NotData.OTHER_RECORD, height)
             continue
-        name = str(record)
+        rows = raw.filter(pl.col("record") == name)
         if name.endswith("_DESC") or name in ("VEMCO DATA LOG", "RECORD TYPE"):
             collector.aside(NotData.HEADER, rows.height)
         elif name == "DATA_ERROR":
             errors += [" ".join(str(v) for v in row[2:] if v is not None) for row in rows.drop("record").iter_rows()]
-            collector.aside(NotData.OTHER_RECORD, rows.height)
-        elif not _is_of(name, kind):
-            others[name] = others.get(name, 0) + rows.height
             collector.aside(NotData.OTHER_RECORD, rows.height)
         elif name not in fields:
             raise BadFile(
@@ -103,7 +107,7 @@ def _take(
                 int(rows["row_number"][0]),
             )
         elif kind == "detections":
-            _detections(rows, fields[name], readers, collector)
+            _detections(rows, fields[name], _kept(fields), readers, collector)
         else:
             _events(rows, name, fields[name], readers, collector)
 
@@ -112,39 +116,47 @@ def _common(rows: pl.DataFrame, places: dict[str, int], readers: dict[str, Canon
     model, serial, time = (_field(places, name) for name in ("model", "serialnumber", "devicetimeutc"))
     rows = rows.with_columns(raw_time=time, raw_receiver=pl.concat_str(model, serial, separator="-"))
     text = exports.time_text("raw_time")
-    rows = rows.with_columns(datetime=pl.coalesce(exports.parse_times(text, None), exports.rarer_times(text)))
+    rows = rows.with_columns(datetime=exports.parse_times(text, None))
+    if rows["datetime"].null_count():
+        rows = rows.with_columns(datetime=pl.coalesce("datetime", exports.rarer_times(text)))
     return rows.with_columns(receiver=readers["receiver"].of(rows["raw_receiver"]))
 
 
 def _field(places: dict[str, int], name: str) -> pl.Expr:
-    return pl.col(f"c{places[name]}").str.strip_chars().replace("", None) if name in places else pl.lit(None, pl.String)
+    return pl.col(f"c{places[name]}").str.strip_chars() if name in places else pl.lit(None, pl.String)
+
+
+def _kept(fields: Fields) -> list[str]:
+    """Fields of detections that are not read: kept as they are."""
+    names = dict.fromkeys(name for record in DETECTION_TYPES for name in fields.get(record, {}))
+    read = READ - {"sensorvalue", "sensorunit"} if "rawdata" in names else READ
+    return [name for name in names if name not in read]
 
 
 def _detections(
-    rows: pl.DataFrame, places: dict[str, int], readers: dict[str, Canonical], collector: Collector
+    rows: pl.DataFrame, places: dict[str, int], kept: list[str], readers: dict[str, Canonical], collector: Collector
 ) -> None:
     rows = _common(rows, places, readers).with_columns(raw_transmitter=_field(places, "fullid"))
-    raw_sensor = pl.coalesce(
-        _field(places, "rawdata"), _field(places, "sensorvalue") if "rawdata" not in places else pl.lit(None, pl.String)
-    )
+    raw_sensor = _field(places, "rawdata" if "rawdata" in places else "sensorvalue")
+    number = raw_sensor.cast(pl.Float64, strict=False)
     rows = rows.with_columns(
         transmitter=readers["transmitter"].of(rows["raw_transmitter"]),
-        sensor_value=raw_sensor.cast(pl.Float64, strict=False),
+        sensor_value=number,
         sensor_unit=_field(places, "sensorunit")
         if "rawdata" not in places
-        else pl.when(raw_sensor.is_not_null()).then(pl.lit("ADC")),
+        else pl.when(number.is_not_null()).then(pl.lit("ADC")),
         transmitter_name=pl.lit(None, pl.String),
         transmitter_serial=_field(places, "transmitterserial"),
         station_name=_field(places, "stationname"),
-        other_sensor_text=pl.when(raw_sensor.cast(pl.Float64, strict=False).is_null()).then(raw_sensor),
-        other_fields=_rest(places, {*COMMON, "fullid", "rawdata", "transmitterserial", "stationname"}),
+        other_sensor_text=pl.when(number.is_null()).then(raw_sensor),
+        **{f"other_{name}": _field(places, name) for name in kept},
     )
     problems = {
         "time": (pl.col("datetime").is_null(), "a UTC time like 2022-08-29 14:05:00"),
         "receiver": (pl.col("receiver").is_null(), "a receiver's model and serial number"),
         "transmitter": (pl.col("transmitter").is_null(), "a transmitter like A69-1602-12345"),
     }
-    collector.add(rows, problems, ["other_sensor_text", "other_fields"])
+    collector.add(rows, problems, ["other_sensor_text", *(f"other_{name}" for name in kept)])
 
 
 def _rest(places: dict[str, int], read: set[str]) -> pl.Expr:

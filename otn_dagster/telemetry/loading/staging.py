@@ -109,7 +109,7 @@ def project_box(connection: Connection, collectioncode: str) -> tuple[float, flo
     return None if row is None or row[0] is None else row
 
 
-def keys_before(connection: Connection, query: sql.Composable, submission_key: str | None) -> set[tuple[Any, ...]]:
+def keys_before(connection: Connection, query: sql.Composed, submission_key: str | None) -> set[tuple[Any, ...]]:
     """Keys that an earlier version of a file had loaded; none where there is no earlier version."""
     return set(connection.execute(query, [submission_key]).fetchall()) if submission_key else set()
 

@@ -6,7 +6,8 @@ Belongs here: what each step reports. Does not belong here: how a step works (th
 Every step is safe to repeat and to kill: it is one transaction, and what it writes is found again by its key.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -26,6 +27,7 @@ from otn_dagster.telemetry.loading import events as load_events
 from otn_dagster.telemetry.loading import project as load_project
 from otn_dagster.telemetry.loading import promotion
 from otn_dagster.telemetry.loading import tags as load_tags
+from otn_dagster.telemetry.loading import vendor as load_vendor
 from otn_dagster.telemetry.submissions import Submission
 
 PREVIEW_ROWS = 8
@@ -39,7 +41,7 @@ class StepReport:
     facts: dict[str, Any] = field(default_factory=dict)
     preview: list[dict[str, Any]] = field(default_factory=list)
     columns: list[tuple[str, str]] = field(default_factory=list)
-    picture: bytes | None = None
+    picture: Callable[[], bytes] | None = None  # drawn where somebody looks
 
 
 def raw_project(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
@@ -144,11 +146,11 @@ def detections(connection: Connection, settings: Settings, submission: Submissio
     facts |= {f"{year}": f"{new:,} new, {already:,} already loaded" for year, (already, new) in loaded.by_year.items()}
     if loaded.withdrawn:
         facts["withdrawn"] = loaded.withdrawn
-    picture = plots.bars({str(year): new for year, (_, new) in loaded.by_year.items()}, "new detections by year")
+    years = {str(year): new for year, (_, new) in loaded.by_year.items()}
     report = _table_report(
         connection, counts.loaded, facts, "platform", "detections", "submission_no", submission.submission_no
     )
-    return StepReport(report.rows, report.facts, report.preview, report.columns, picture)
+    return replace(report, picture=lambda: plots.bars(years, "new detections by year"))
 
 
 def otn_detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
@@ -209,7 +211,7 @@ def time_drift_factors(connection: Connection, settings: Settings, submission: S
         "refused for a person": sum(not drift.accepted for drift in drifts),
         "detections moved": promoted.inserted,
     }
-    picture = plots.clock_drift(drifts, "clock drift") if drifts else None
+    picture = (lambda: plots.clock_drift(drifts, "clock drift")) if drifts else None
     return StepReport(len(drifts), facts, preview[:PREVIEW_ROWS], picture=picture)
 
 
@@ -219,6 +221,19 @@ def receiver_config(connection: Connection, settings: Settings, submission: Subm
     return _table_report(
         connection, rows, {}, "platform", "receiver_config", "submission_key", submission.submission_key
     )
+
+
+def raw_vendor(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Read a manufacturer's specification sheet."""
+    typed = load_vendor.load_raw(connection, settings, submission)
+    facts = _typed_facts(connection, submission, typed)
+    return StepReport(len(typed.rows), facts, [dict(row) for row in typed.rows[:PREVIEW_ROWS]])
+
+
+def c_vemco_tags(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Keep the specifications; tags whose life no sheet gave get it."""
+    written, cured = load_vendor.load(connection, settings, submission)
+    return _table_report(connection, written, {"tags whose end is known now": cured}, "vendor", "c_vemco_tags")
 
 
 def _found_facts(found: Found) -> dict[str, Any]:

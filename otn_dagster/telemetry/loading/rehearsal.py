@@ -1,0 +1,77 @@
+"""What a file would change against what is loaded: its whole chain run in one transaction that is rolled back.
+
+Belongs here: the rehearsal and its outcome in figures. Does not belong here: the verdict on the file itself (``files/preview.py``).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otn_dagster import database
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.telemetry import decisions, kinds, submissions
+from otn_dagster.telemetry.files.refusals import BadFile, Undecided
+from otn_dagster.telemetry.submissions import Submission
+
+MOST_CHANGES = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What would happen: rows, changed cells (table, row, column, old, new), or why it would not."""
+
+    loaded: int = 0
+    repeated: int = 0
+    refused: int = 0
+    changes: list[tuple[str, str, str, str | None, str | None]] = field(default_factory=list)
+    changed: int = 0
+    stops: str | None = None
+
+
+class _RolledBack(Exception):
+    """Ends the transaction of a rehearsal."""
+
+
+def rehearse(settings: Settings, path: Path, node: str, collectioncode: str, kind: str) -> Outcome:
+    """Load a file and take it back. Safe to repeat: nothing of it stays; det_keys that a sequence gave are not given again."""
+    outcome = Outcome()
+    try:
+        with database.connect(settings) as connection:
+            connection.execute("set local lock_timeout = '5s'")
+            connection.execute("set local statement_timeout = '60s'")
+            submission = _registered(connection, settings, path, node, collectioncode, kind)
+            for stage in kinds.KINDS[kind].stages:
+                stage.load(connection, settings, submission)
+            outcome = _outcome(connection, submission)
+            raise _RolledBack
+    except _RolledBack:
+        return outcome
+    except (BadFile, Undecided, decisions.HeldForPerson) as error:
+        return Outcome(stops=str(error))
+    except Exception as error:  # a lock, a push under way: the file is fine, only its rehearsal is not to be had now
+        return Outcome(stops=f"What it would change cannot be said now ({str(error).splitlines()[0][:200]}).")
+
+
+def _registered(connection: Connection, settings: Settings, path: Path, node: str, code: str, kind: str) -> Submission:
+    key = f"rehearsal/{path.parent.name}/{path.name}"
+    connection.execute(
+        """insert into platform.submissions (submission_key, node, collectioncode, kind, file_name, sha256, bytes, stored_path, supersedes)
+           values (%s, %s, %s, %s, %s, %s, %s, %s, (select submission_key from platform.submissions
+               where node = %s and collectioncode = %s and kind = %s and file_name = %s order by submission_no desc limit 1))""",
+        [key, node, code, kind, path.name, key, path.stat().st_size, str(path.resolve()), node, code, kind, path.name],
+    )
+    return submissions.get(connection, key)
+
+
+def _outcome(connection: Connection, submission: Submission) -> Outcome:
+    row = connection.execute(
+        "select coalesce(loaded_rows, 0), coalesce(duplicate_rows, 0), coalesce(refused_rows, 0) from platform.submissions"
+        " where submission_key = %s",
+        [submission.submission_key],
+    ).fetchone()
+    assert row is not None
+    changes = connection.execute(
+        "select table_name, row_key, column_name, old_value, new_value from platform.row_changes where submission_key = %s order by 1, 2, 3",
+        [submission.submission_key],
+    ).fetchall()
+    return Outcome(*row, changes=changes[:MOST_CHANGES], changed=len(changes))
