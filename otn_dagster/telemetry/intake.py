@@ -132,7 +132,8 @@ def note_failure(connection: Connection, submission: Submission, error: Exceptio
         rejected = decisions.answer(connection, error.topic, subject) == "reject"
         state = "refused" if rejected else "held"
     elif isinstance(error, PASSING):
-        reason = f"{submission.file_name}: loading was interrupted ({type(error).__name__}: {str(error).splitlines()[0][:200]}) and is tried again"
+        what = (str(error).splitlines() or [""])[0][:200]
+        reason = f"{submission.file_name}: loading was interrupted ({type(error).__name__}: {what}) and is tried again"
         submissions.move(connection, submission.submission_key, submission.state, reason)
         return submission.state
     else:

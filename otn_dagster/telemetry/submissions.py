@@ -55,7 +55,9 @@ class Submission:
 
     def parquet(self, settings: Settings) -> Path:
         """Where the rows of a detections or events file are kept."""
-        return self.path(settings).with_suffix(".parquet")
+        path = self.path(settings)
+        rows, before = path.with_name(f"{path.name}.rows.parquet"), path.with_suffix(".parquet")
+        return before if before != path and before.exists() and not rows.exists() else rows  # as it was called before
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,14 @@ def move(connection: Connection, submission_key: str, state: str, reason: str | 
         " loaded_at = case when %s = 'loaded' then coalesce(loaded_at, platform.now()) else loaded_at end"
         " where submission_key = %s",
         [state, reason, state, submission_key],
+    )
+
+
+def note_submitter(connection: Connection, submission: Submission, email: str) -> None:
+    """Write down who sent a file by hand. Safe to repeat."""
+    connection.execute(
+        "update platform.submissions set submitted_by = %s where submission_key = %s",
+        [email, submission.submission_key],
     )
 
 

@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from otn_dagster.database import Connection
+from otn_dagster.telemetry import names
 from otn_dagster.telemetry.files.refusals import Severity
 from otn_dagster.tracker import flows
 from otn_dagster.tracker.configuration import Access
@@ -221,6 +222,28 @@ def belongs_to(connection: Connection, person: Person | None, collectioncode: st
         ).fetchall()
         return bool(found) and all(person.acts_for(node) for (node,) in found)
     return row[1] or person.acts_for(row[0])
+
+
+def submits_for(connection: Connection, person: Person | None) -> list[dict[str, Any]]:
+    """Projects for which somebody may submit files: code, node and title."""
+    rows = connection.execute(
+        "select collectioncode, node, resource_full_name from obis.otn_resources order by 1"
+    ).fetchall()
+    return [
+        {"code": code, "node": node, "title": title}
+        for code, node, title in rows
+        if belongs_to(connection, person, code)
+    ]
+
+
+def project_of_receivers(connection: Connection, receivers: Sequence[str], codes: Sequence[str]) -> str | None:
+    """Which of some projects deployed most of these receivers."""
+    row = connection.execute(
+        "select collectioncode from obis.moorings where basisofrecord = 'RECEIVER' and collectornumber = any(%s)"
+        " and collectioncode = any(%s) group by 1 order by count(distinct collectornumber) desc, 1 limit 1",
+        [[names.receiver_serial(receiver) for receiver in receivers], list(codes)],
+    ).fetchone()
+    return row[0] if row else None
 
 
 def serious(connection: Connection, collectioncode: str) -> dict[int, int]:

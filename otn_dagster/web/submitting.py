@@ -25,6 +25,7 @@ from starlette.routing import Route
 from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.files import preview
 from otn_dagster.telemetry.files.preview import Preview
+from otn_dagster.telemetry.files.reading import kinds_fed
 from otn_dagster.telemetry.files.refusals import Severity
 from otn_dagster.telemetry.loading import rehearsal
 from otn_dagster.telemetry.submissions import KINDS
@@ -169,6 +170,8 @@ async def part(visit: Visit) -> Response:
                 raise Stop(413, "The part is larger than it may be.")
     except ClientDisconnect:
         raise Stop(408, "The part did not come whole.") from None
+    if int(at) != upload.here:  # another part came meanwhile
+        return JSONResponse({"offset": upload.here, "size": upload.size}, 409, HEADERS)
     with upload.path.open("ab") as handle:
         handle.write(body)
     return JSONResponse({"offset": upload.here, "size": upload.size}, headers=HEADERS)
@@ -194,45 +197,25 @@ async def whole(visit: Visit) -> Response:
     return redirect(f"/tracker/submit/{upload.folder.name}")
 
 
-def _projects(connection: Connection, visit: Visit) -> list[dict[str, Any]]:
-    """Projects for which a person may submit."""
-    rows = connection.execute(
-        "select collectioncode, node, resource_full_name from obis.otn_resources order by 1"
-    ).fetchall()
-    return [
-        {"code": code, "node": node, "title": title}
-        for code, node, title in rows
-        if board.belongs_to(connection, visit.person, code)
-    ]
-
-
 def _guess(connection: Connection, one: Preview, projects: list[dict[str, Any]]) -> str | None:
     """The project of a file: the one that it names, or whose receivers it has, or the only one there is."""
     codes = [project["code"] for project in projects]
-    for code in one.collections:
-        if code in codes:
-            return code
-    if one.receivers:
-        row = connection.execute(
-            "select collectioncode, count(*) from obis.moorings where basisofrecord = 'RECEIVER' and collectornumber = any(%s)"
-            " and collectioncode = any(%s) group by 1 order by 2 desc limit 1",
-            [[receiver.rsplit("-", 1)[-1] for receiver in one.receivers], codes],
-        ).fetchone()
-        if row:
-            return row[0]
-    return codes[0] if len(codes) == 1 else None
+    named = next((code for code in one.collections if code in codes), None)
+    if named is None and one.receivers:
+        named = board.project_of_receivers(connection, one.receivers, codes)
+    return named or (codes[0] if len(codes) == 1 else None)
 
 
 @page
 async def look(visit: Visit) -> Answer:
     """GET the verdict on a file: what it is, every finding, what it would change."""
     upload = _upload(visit)
-    if upload.here < upload.size:
+    if upload.here != upload.size:
         raise Stop(409, f"{upload.here:,} of {upload.size:,} bytes have come: send the rest first.")
     wanted_kind, wanted_code = visit.parameter("kind"), visit.parameter("project")
 
     def ask(connection: Connection) -> dict[str, Any]:
-        projects = _projects(connection, visit)
+        projects = board.submits_for(connection, visit.person)
         one = preview.look(upload.path, wanted_kind if wanted_kind in KINDS else None)
         known = {project["code"]: project for project in projects}
         code = wanted_code if wanted_code in known else _guess(connection, one, projects)
@@ -268,19 +251,20 @@ async def send(visit: Visit) -> Response:
     kind, code, person = fields.get("kind", ""), fields.get("project", ""), visit.must_sign_in()
     if kind not in KINDS:
         raise Stop(400, "Say which kind of file it is.")
+    if upload.here != upload.size:
+        raise Stop(409, f"{upload.here:,} of {upload.size:,} bytes have come: send the rest first.")
 
     def ask(connection: Connection) -> int:
-        known = {project["code"]: project for project in _projects(connection, visit)}
+        known = {project["code"]: project for project in board.submits_for(connection, visit.person)}
         if code not in known:
             raise Stop(403, f"You do not submit for {code[:20]!r}.")
         settings = visit.service.settings
-        submission, _ = submissions.receive(connection, settings, known[code]["node"], code, kind, upload.path)
-        item = follow_submissions.register(connection, submission, duplicates.RECEIPT)
-        connection.execute(
-            "update platform.submissions set submitted_by = %s where submission_key = %s",
-            [person.email, submission.submission_key],
-        )
-        return item.item_id
+        numbers = {}
+        for fed in kinds_fed(upload.path, kind):
+            submission, _ = submissions.receive(connection, settings, known[code]["node"], code, fed, upload.path)
+            numbers[fed] = follow_submissions.register(connection, submission, duplicates.RECEIPT).item_id
+            submissions.note_submitter(connection, submission, person.email)
+        return numbers[kind]
 
     item_id = await visit.ask(ask)
     shutil.rmtree(upload.folder, ignore_errors=True)

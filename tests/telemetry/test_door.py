@@ -220,6 +220,27 @@ def test_e_units_are_converted(tmp_path: Path, header: str, cell: object, metres
     assert codes(result) & {Code.UNIT_CONVERTED, Code.VALUE_ADJUSTED}
 
 
+@pytest.mark.parametrize(
+    ("header", "unit"),
+    [
+        ("WEIGHT (in grams)", "g"),
+        ("LENGTH (fork, cm)", "cm"),
+        ("BOTTOM_DEPTH (in feet)", "ft"),
+        ("LENGTH (in)", "in"),
+        ("LENGTH (FL)", None),
+    ],
+)
+def test_e_units_stand_among_other_words(header: str, unit: str | None):
+    from otn_dagster.telemetry.files.tables import Header
+
+    assert Header("x", header).unit == unit and Header("x", header).strange_unit is None
+
+
+@pytest.mark.parametrize("cell", ["5'4\"", "85 90", "12-14", "44.12.30", "1" + "." * 5_000 + "("])
+def test_e_what_is_no_one_number_is_not_read_as_one(cell: str):
+    assert Quantity("m", 0, 11_000).read(cell, None, None).value is None
+
+
 def test_e_what_cannot_be_is_no_length_and_ten_years_are_days(tmp_path: Path):
     result = tag_rows(tmp_path, {"LENGTH (m)": 85, "EST_TAG_LIFE": "10 years"})
     assert result.rows[0]["length"] is None and Code.VALUE_OUT_OF_RANGE in codes(result)
@@ -269,6 +290,29 @@ def test_f_near_misses_are_listed(node: Node):
     found = attention.of_project(folder, "HFX")
     assert found is not None
     assert found.near_misses.select("transmitter", "known").rows() == [("A69-1601-4711", "A69-9001-4711")]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("04E1", "04E1"), ("4E1", "4E1"), ("1.166129E6", "1166129"), ("1.17E+06", None), ("1166129.0", "1166129")],
+)
+def test_f_what_a_spreadsheet_rounded_is_not_an_identifier(tmp_path: Path, written: str, read: str | None):
+    assert tag_rows(tmp_path, {"TAG_SERIAL_NUMBER": written}).rows[0]["tag_serial_number"] == read
+
+
+@pytest.mark.parametrize(
+    ("space", "code"), [("A69-1303-481", "482"), ("A69-1303-999", "A69-1303-481"), ("A69-1602", "A69-1303-481")]
+)
+def test_f_cells_that_contradict_each_other_are_not_guessed(tmp_path: Path, space: str, code: str):
+    result = tag_rows(tmp_path, {"TAG_CODE_SPACE": space, "TAG_ID_CODE": code})
+    assert not result.rows and len(result.refused) == 1
+
+
+def test_f_serials_that_are_no_numbers_stay_whole_and_zeros_meet(tmp_path: Path):
+    rows = deployment_rows(
+        tmp_path, {"INS_SERIAL_NO": "109924-2"}, {"INS_SERIAL_NO": "VR2W-000123", "STATION_NO": "B"}
+    ).rows
+    assert [row["rcv_serial_no"] for row in rows] == ["109924-2", "123"]
 
 
 # G: one animal, one row
@@ -344,7 +388,9 @@ def test_h_local_time_without_a_zone_is_asked(tmp_path: Path):
 
 def test_h_an_export_in_local_time_waits_for_an_answer(node: Node):
     node.drop_form("HFX")
-    node.drop("OTN/HFX/detections", "v.csv", vue("2025-06-01T10:00:00 VR2W-109924 A69-1602-7").replace(b"(UTC)", b"(local)"))
+    node.drop(
+        "OTN/HFX/detections", "v.csv", vue("2025-06-01T10:00:00 VR2W-109924 A69-1602-7").replace(b"(UTC)", b"(local)")
+    )
     assert "held" in node.load().values()
     assert node.rows("select topic from platform.decisions") == [("time_zone",)]
 
@@ -425,6 +471,42 @@ def test_j_a_sensor_value_that_is_none_costs_nothing(tmp_path: Path):
     )
     one = preview.look(path)
     assert one.law["usable"] == 2 and any(f.found == "Sensor Fault" for f in one.findings)
+
+
+def test_j_a_quotation_mark_that_nobody_closed_swallows_nothing(tmp_path: Path):
+    names = ["A", '"N', "C", "D", 'S"', "E"]
+    path = tmp_path / "v.csv"
+    rows = [f"2023-05-01 12:0{i}:00,VR2W-109000,A69-1602-100,{name}" for i, name in enumerate(names)]
+    path.write_text("\n".join(["Date and Time (UTC),Receiver,Transmitter,Station Name", *rows, ""]))
+    assert preview.look(path).law["usable"] == 6
+    sheet = tmp_path / "t.csv"
+    sheet.write_bytes(
+        csv_of(TAG_HEADER, TAG, *[{"TAG_ID_CODE": str(n)} for n in range(6)]).replace(b"ACOUSTIC", b'"ACOUSTIC', 1)
+    )
+    one = preview.look(sheet)
+    assert one.verdict == "refused" and "quotation mark" in one.says and "line 2" in one.says
+
+
+def test_j_a_clock_at_year_zero_costs_its_row_only(tmp_path: Path):
+    path = tmp_path / "v.csv"
+    path.write_text(
+        "Date and Time (UTC),Receiver,Transmitter\n0000-01-01 00:00:00,VR2W-1,A69-1602-1\n2023-01-01 00:00:00,VR2W-1,A69-1602-1\n"
+    )
+    one = preview.look(path)
+    assert (one.law["usable"], one.law["refused"]) == (1, 1)
+
+
+def test_j_a_cell_at_the_end_of_the_world_is_refused_before_it_is_read(tmp_path: Path):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(TAG_HEADER)
+    sheet["XFD1048576"] = "x"
+    book.save(tmp_path / "far.xlsx")
+    one = preview.look(tmp_path / "far.xlsx")
+    assert one.verdict == "refused" and "more than 5,000,000 cells" in one.says
 
 
 # K: foreign files are called by their name

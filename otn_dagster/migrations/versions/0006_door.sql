@@ -52,3 +52,5 @@ alter table obis.match_overrides drop constraint match_overrides_action_check,
 alter table platform.decisions drop constraint decisions_topic_check, drop constraint decisions_decision_check;
 
 create index if not exists detections_submission on platform.detections (submission_no);
+
+insert into obis.instrument_models values ('TBR', 'rcvr'), ('VR2PC', 'rcvr'), ('VRXM', 'rcvr') on conflict do nothing;

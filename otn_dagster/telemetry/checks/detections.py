@@ -188,9 +188,7 @@ def loaded_twice(evidence: Evidence) -> Rows:
 @check("D13", CACHE, "Sensor values are raw", "Export raw sensor values (ADC) from VUE.", warning=True)
 def raw_sensor_values(evidence: Evidence) -> Rows:
     return evidence.rows(
-        "select sensor_unit, count(*) as detections "
-        + MINE
-        + " and sensor_value is not null and sensor_unit is distinct from 'ADC'"
+        "select sensor_unit, count(*) as detections " + MINE + " and sensor_value is not null and sensor_unit <> 'ADC'"
         " group by 1 order by 2 desc",
         evidence.submission.submission_no,
     )

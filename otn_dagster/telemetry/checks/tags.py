@@ -137,9 +137,10 @@ def vendor_specification(evidence: Evidence) -> Rows:
     evidence.vendor_specs()
     return evidence.rows(
         """select row_number, tag_serial_number, transmitter, v.vue_id, t.est_tag_life, v.est_tag_life as vendor_life
-           from platform.tag_cache t left join vendor.c_vemco_tags v on v.serial_no = t.tag_serial_number
-           where submission_key = %s and (v.vue_id is null or not exists (select 1 from vendor.c_vemco_tags s
-               where s.serial_no = t.tag_serial_number and s.vue_id = t.transmitter)) order by row_number""",
+           from platform.tag_cache t join vendor.c_vemco_tags v on v.serial_no = t.tag_serial_number
+           where submission_key = %s and (not exists (select 1 from vendor.c_vemco_tags s
+                   where s.serial_no = t.tag_serial_number and s.vue_id = t.transmitter)
+               or (v.vue_id = t.transmitter and abs(v.est_tag_life - t.est_tag_life) > 1)) order by row_number""",
         evidence.submission.submission_key,
     )
 
@@ -198,6 +199,8 @@ def reported_before(evidence: Evidence) -> Rows:
 def project_species(evidence: Evidence) -> Rows:
     return evidence.rows(
         """select min(row_number) as first_row, scientific_name, count(*) as rows from platform.tag_cache where submission_key = %s
+           and scientific_name is not null and exists (select 1 from obis.scientificnames n
+               where n.collectioncode = tag_cache.collectioncode)
            and not exists (select 1 from obis.scientificnames n where n.collectioncode = tag_cache.collectioncode
                and lower(n.scientificname) = lower(scientific_name)) group by scientific_name order by 1""",
         evidence.submission.submission_key,

@@ -69,8 +69,10 @@ NULL_WORDS = frozenset(
 ) | {"not recorded", "not available", "not applicable", "not known", "no data", "to be determined"}
 LONGEST_NULL_WORD = 60  # blanks around it included
 WHITE = re.compile(r"[\s\u00a0\u2000-\u200b\u202f\ufeff]+")
+SUPERSCRIPTS = re.compile("[\u00b2\u00b3\u00b9\u2070-\u2079]")  # marks of footnotes, not digits
 LONGEST_TEXT = 2_000
 LONGEST_IDENTIFIER = 80
+LONGEST_READ = 200  # no number, time or identifier is longer, and nothing longer is searched for one
 FIRST_PLAUSIBLE = dt.datetime(1980, 1, 1)
 
 
@@ -150,7 +152,12 @@ def animal_name(cell: Cell) -> Read:
 
 def identifier(cell: Cell) -> Read:
     """A serial number or code in canonical form: NFKC, upper case, no blanks inside, Excel's ``1.166129E6`` whole again."""
-    value = WHITE.sub("", unicodedata.normalize("NFKC", plain(_whole(cell)))).upper()
+    if len(str(cell)) > LONGEST_READ:
+        return lost(f"an identifier of at most {LONGEST_IDENTIFIER} characters")
+    whole = _whole(cell)
+    if _is_rounded(whole):
+        return lost("all digits; the spreadsheet rounded this number")
+    value = WHITE.sub("", unicodedata.normalize("NFKC", SUPERSCRIPTS.sub("", plain(whole)))).upper()
     if len(value) > LONGEST_IDENTIFIER:
         return lost(f"an identifier of at most {LONGEST_IDENTIFIER} characters")
     return Read(value or None)
@@ -166,7 +173,7 @@ def serial(cell: Cell) -> Read:
 
 def placeholder(value: str) -> bool:
     """Whether digits are what people type for nothing: 0, 99999, 1234567. Short numbers (11, 123) are real names."""
-    if not value.isdigit():
+    if not (value.isascii() and value.isdigit()):
         return False
     if int(value) == 0:
         return True
@@ -178,9 +185,17 @@ def _whole(cell: Cell) -> Cell:
     """Excel's ways of writing a long number: ``1166129.0`` and ``1.166129E6`` as text are whole numbers."""
     if isinstance(cell, str):
         value = cell.strip()
-        if re.fullmatch(r"\d{1,18}\.0+|\d(\.\d+)?[eE]\+?\d{1,2}", value) and float(value).is_integer():
+        found = re.fullmatch(r"(\d{1,18})\.0+|(\d)\.(\d{1,15})[eE]\+?(\d{1,2})", value)
+        if found and found[1]:
+            return found[1]
+        if found and len(found[3].rstrip("0")) <= int(found[4]) <= len(found[3]):
             return str(int(float(value)))
     return cell
+
+
+def _is_rounded(cell: Cell) -> bool:
+    """Whether a spreadsheet wrote a long number with fewer digits than it has: ``1.17E+06`` for 1166129."""
+    return isinstance(cell, str) and re.fullmatch(r"\d(\.\d{1,15})?[eE]\+\d{1,2}", cell.strip()) is not None
 
 
 UNIT_SIZES: dict[str, dict[str, float]] = {
@@ -223,7 +238,7 @@ UNIT_WORDS = {
 ALL_UNITS = {unit for sizes in UNIT_SIZES.values() for unit in sizes}
 NUMBER = re.compile(
     r"""^(?P<about>[~<>≈≤≥*=]+|ca\.?|approx\.?|about|est\.?)?\s*
-        (?P<digits>[+-]?\s?(?:\d[\d.,' ]*|[.,]\d+)(?:[eE][+-]?\d{1,3})?)\s*
+        (?P<digits>[+-]?\s?(?:\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?|\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d{1,3})?)\s*
         (?P<unit>[^\d\s(\[*]+)?\s*
         (?P<note>\(.*\)|\[.*\]|\*+.*)?$""",
     re.VERBOSE | re.IGNORECASE,
@@ -251,7 +266,7 @@ class Quantity:
         """A cell as this quantity. decimal_comma: what the column's other cells say of ``1,234``; None: nothing."""
         if isinstance(cell, int | float):
             return self._in_range(float(cell), header_unit, None)
-        found = NUMBER.match(WHITE.sub(" ", str(cell)).strip())
+        found = NUMBER.match(WHITE.sub(" ", str(cell)).strip()) if len(str(cell)) <= LONGEST_READ else None
         if not found:
             return lost(self._expected("a number"))
         value = decimal(found["digits"], decimal_comma)
@@ -290,12 +305,20 @@ def comma_of(cells: list[Cell]) -> bool | None:
     """
     yes = no = False
     for cell in cells:
-        if isinstance(cell, str) and "," in cell:
+        if isinstance(cell, str) and "," in cell and len(cell) <= LONGEST_READ:
             found = NUMBER.match(WHITE.sub(" ", cell).strip())
             digits = re.sub(r"[\s'+-]", "", found["digits"]) if found else ""
             no = no or bool(re.fullmatch(r"\d{1,3}(,\d{3})+\.\d+|\d{1,3}(,\d{3}){2,}", digits))
             yes = yes or bool(re.fullmatch(r"\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,})|0,\d+|\d{4,},\d{3}", digits))
     return None if yes == no else yes
+
+
+def points_are_decimal(cells: list[Cell]) -> bool:
+    """Whether a column writes decimal points: ``0.95``, ``12.5``; then commas of its file part fields of other columns only."""
+    return any(
+        isinstance(cell, str) and re.fullmatch(r"[+-]?\d*\.(\d{1,2}|\d{4,})|[+-]?0\.\d+", cell.strip())
+        for cell in cells
+    )
 
 
 def decimal(digits: str, decimal_comma: bool | None) -> float | None:
@@ -305,7 +328,7 @@ def decimal(digits: str, decimal_comma: bool | None) -> float | None:
         return None
     mantissa = re.sub(r"[eE].*$", "", clean.lstrip("+-"))
     if "," not in mantissa:
-        if decimal_comma and re.fullmatch(r"\d{1,3}(\.\d{3})+", mantissa):
+        if decimal_comma and re.fullmatch(r"[1-9]\d{0,2}(\.\d{3})+", mantissa):
             return None
         return _float(clean)
     if re.fullmatch(r"\d{1,3}(,\d{3})+\.\d+|\d{1,3}(,\d{3}){2,}", mantissa):
@@ -328,10 +351,11 @@ def _float(digits: str) -> float | None:
         return None
 
 
+_END = r"(?=\s*[NSEWO]?$)"
 DEGREES = re.compile(
-    r"""^(?P<before>[NSEWO])?\s*(?P<sign>[+-])?\s*(?P<d>\d{1,3}(?:[.,]\d+)?)\s*(?:°|º|deg\.?|d\b)?\s*
-        (?:(?P<m>\d{1,2}(?:[.,]\d+)?)\s*(?:'|′|’|min\.?|m\b)?\s*)?(?:(?P<s>\d{1,2}(?:[.,]\d+)?)\s*(?:"|″|”|''|sec\.?|s\b)?\s*)?
-        (?P<after>[NSEWO])?$""",
+    rf"""^(?P<before>[NSEWO])?\s*(?P<sign>[+-])?\s*(?P<d>\d{{1,3}}(?:[.,]\d+)?)(?:\s*[°º]\s*|\s*deg\.?\s*|\s+|{_END})
+        (?:(?P<m>\d{{1,2}}(?:[.,]\d+)?)(?:\s*['′’]\s*|\s*min\.?\s*|\s+|{_END}))?
+        (?:(?P<s>\d{{1,2}}(?:[.,]\d+)?)(?:\s*(?:"|″|”|''|sec\.?)\s*|{_END}))?\s*(?P<after>[NSEWO])?$""",
     re.VERBOSE | re.IGNORECASE,
 )
 
@@ -343,8 +367,10 @@ def degrees(cell: Cell, most: float) -> Read:
     if isinstance(cell, int | float):
         value, changed = float(cell), False
     else:
-        found = DEGREES.match(WHITE.sub(" ", str(cell)).strip())
+        found = DEGREES.match(WHITE.sub(" ", str(cell)).strip()) if len(str(cell)) <= LONGEST_READ else None
         if not found:
+            return lost(expected)
+        if (found["m"] and not found["d"].isdigit()) or (found["s"] and not found["m"].isdigit()):
             return lost(expected)
         parts = [float((found[part] or "0").replace(",", ".")) for part in "dms"]
         letter = (found["before"] or found["after"] or "").upper()

@@ -37,7 +37,7 @@ def canonical_space(text: str) -> str | None:
 def canonical_code(text: str) -> str | None:
     """An id code: digits without leading zeros, or letters and digits as some makers use; None for what is no code."""
     value = WHITE.sub("", text).upper()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return str(int(value)) if len(value) <= 12 else None
     return value if re.fullmatch(r"[A-Z0-9]{1,16}", value) else None
 
@@ -59,30 +59,38 @@ def _full(text: str) -> re.Match[str] | None:
 
 
 def split(space_cell: str | None, code_cell: str | None) -> tuple[str, list[str]] | None:
-    """(code space, id codes) of a tag's two cells, wherever the parts stand; None where they cannot be told.
+    """(code space, id codes) of a tag's two cells, wherever the parts stand; None where they cannot be told, or contradict each other.
 
     ``A69-1303`` + ``25715, 25716`` → two codes. ``None`` + ``A69-1303-481`` → one.
     """
-    for cell in (code_cell, space_cell):
-        found = [_full(part) for part in re.split(r"[,;/&+]|\band\b", cell or "") if part.strip()]
-        if found and all(found):
-            spaces = {f"A{f[1]}-{f[2]}" for f in found if f}
-            if len(spaces) == 1:
-                own = canonical_space(space_cell) if space_cell and cell is code_cell else None
-                if own and own not in spaces:
-                    return None  # the two cells contradict each other
-                return spaces.pop(), list(dict.fromkeys(str(int(f[3])) for f in found if f))
-    if not space_cell or not code_cell:
+    from_space, from_code = _full_ids(space_cell), _full_ids(code_cell)
+    if from_space and from_code:
+        return from_code if from_space == from_code else None
+    if from_code:
+        own = canonical_space(space_cell) if space_cell else None
+        return from_code if own in (None, from_code[0]) else None
+    if from_space:
+        codes = _codes(code_cell, from_space[0]) if code_cell else from_space[1]
+        return from_space if codes == from_space[1] else None
+    space = canonical_space(space_cell) if space_cell else None
+    codes = _codes(code_cell, space) if code_cell and space else []
+    return (space, codes) if space and codes else None
+
+
+def _full_ids(cell: str | None) -> tuple[str, list[str]] | None:
+    """(code space, id codes) of a cell that holds full ids of one code space."""
+    found = [_full(part) for part in re.split(r"[,;/&+]|\band\b", cell or "") if part.strip()]
+    spaces = {f"A{f[1]}-{f[2]}" for f in found if f}
+    if not found or not all(found) or len(spaces) != 1:
         return None
-    space = canonical_space(space_cell)
-    if space is None:
-        return None
-    codes = _codes(code_cell, space)
-    return (space, codes) if codes else None
+    return spaces.pop(), list(dict.fromkeys(str(int(f[3])) for f in found if f))
 
 
 def _codes(cell: str, space: str) -> list[str]:
     value = WHITE.sub("", cell).upper()
-    value = re.sub(rf"^{re.escape(space.rsplit('-', 1)[-1])}-(?=\d+$)", "", value)  # 1303-481 beside A69-1303
+    tail = space.rsplit("-", 1)[-1]
+    found = re.fullmatch(rf"{re.escape(tail)}-(\d+)", value)
+    if found and not (tail.isdigit() and abs(int(found[1]) - int(tail)) == 1):
+        value = found[1]  # 1303-481 beside A69-1303; 9001-9002 beside A69-9001 are two
     codes = [canonical_code(part) for part in re.split(r"[,;/&+]|AND|(?<=\d)-(?=\d)", value) if part]
     return list(dict.fromkeys(code for code in codes if code)) if all(codes) else []

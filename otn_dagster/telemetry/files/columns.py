@@ -21,6 +21,7 @@ from otn_dagster.telemetry.files.cells import (
     degrees,
     is_error,
     is_null,
+    points_are_decimal,
     storable,
     unit_of,
 )
@@ -172,8 +173,15 @@ def _reader(column: Column, header: Header, cells: list[Cell], comma: bool | Non
         quantity, unit = column.quantity, header.unit
         decimal_comma = comma_of(cells)
         if decimal_comma is None:
-            decimal_comma = comma
-        return lambda cell, said: quantity.read(cell, unit_of(str(said)) if said is not None else unit, decimal_comma)
+            decimal_comma = False if comma and points_are_decimal(cells) else comma
+
+        def read_quantity(cell: Cell, said: Cell) -> Read:
+            beside = unit_of(str(said)) if not is_null(said) else unit
+            if beside is None and not is_null(said):
+                return Read(None, Code.UNIT_UNKNOWN, f"a number in a unit that is known; {said!r} is not one")
+            return quantity.read(cell, beside, decimal_comma)
+
+        return read_quantity
     if column.most_degrees is not None:
         most = column.most_degrees
         return lambda cell, said: degrees(cell, most)
@@ -200,7 +208,7 @@ def _read_times(table: Table, column: Column, header: Header, values: Values, an
         if column.decides is Decides.ROW:
             raise Undecided(
                 Topic.DAY_ORDER,
-                f"column {header.text}: {problem.problem}",
+                f"column {header.text}: {problem.problem}.",
                 [f"{header.text}: {cell}" for cell in problem.cells],
             ) from problem
         read = times.Times({cell: None for cell in cells if not is_null(cell)}, None, False)

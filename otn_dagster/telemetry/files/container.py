@@ -24,14 +24,15 @@ from otn_dagster.telemetry.files.refusals import BadFile
 
 MAX_UNPACKED_BYTES = 256 * 2**20
 MAX_COMPRESSION_RATIO = 200
-MAX_ROWS, MAX_COLUMNS, MAX_CELLS = 1_000_000, 500, 20_000_000
+MAX_ROWS, MAX_COLUMNS, MAX_CELLS = 1_000_000, 500, 5_000_000
 MAX_TEXT_BYTES = 256 * 2**20
 MAX_CELL = 32_767  # what a workbook's cell can hold
 WORKBOOKS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"}
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 RELATIONS = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+CELL_PLACE = re.compile(rb'<c\b[^>]{0,120}?\br="([A-Z]{1,3})(\d{1,7})"')
 ERROR_CELL = re.compile(
-    rb'<c\b(?=[^>]*\bt="e")[^>]*\br="([A-Z]{1,3})(\d{1,7})"[^>]*>(?:<f[^>]*?(?:/>|>.*?</f>))?<v>(#[^<]{1,20})</v>'
+    rb'<c\b([^>]{0,120}?)\br="([A-Z]{1,3})(\d{1,7})"([^>]{0,120})>(?:<f[^>]{0,200}/>|<f[^>]{0,200}>[^<]{0,9000}</f>)?<v>(#[^<]{1,20})</v>'
 )
 SAVE_AGAIN = "Open it in Excel and save it again as .xlsx."
 
@@ -89,13 +90,20 @@ def _workbook(path: Path, zipped: bool) -> list[Sheet]:
     try:
         if zipped:
             _look_inside(path)
+        parts = _sheet_parts(path) if zipped else {}
+        for name, xml in parts.items():
+            _bound(name, xml)
+        errors = {name: _error_cells(xml) for name, xml in parts.items()}
         workbook = CalamineWorkbook.from_path(str(path))
         names = [sheet.name for sheet in workbook.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
-        errors = _error_cells(path) if zipped else {}
         return [_sheet(workbook.get_sheet_by_name(name), name, errors.get(name, {})) for name in names]
     except BadFile:
         raise
-    except Exception as error:  # the reader raises many kinds for one thing: this is no workbook
+    except (
+        BaseException
+    ) as error:  # the reader raises many kinds for one thing, panics of its Rust among them: this is no workbook
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise BadFile(f"the workbook cannot be read ({error})", SAVE_AGAIN) from error
 
 
@@ -115,24 +123,43 @@ def _look_inside(path: Path) -> None:
                         raise BadFile(f"the workbook cannot be read ({member.filename} declares entities)", SAVE_AGAIN)
 
 
-def _error_cells(path: Path) -> dict[str, dict[tuple[int, int], str]]:
-    """Cells that the spreadsheet could not compute (``#VALUE!``), by sheet and (row, column): the reader gives them as empty."""
-    found: dict[str, dict[tuple[int, int], str]] = {}
+def _sheet_parts(path: Path) -> dict[str, bytes]:
+    """The XML of each sheet of an xlsx, by its name."""
     with zipfile.ZipFile(path) as archive:
         parts = set(archive.namelist())
         if not {"xl/workbook.xml", "xl/_rels/workbook.xml.rels"} <= parts:
-            return found
-        targets = {
-            str(r.get("Id")): str(r.get("Target"))
-            for r in ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
-        }
+            raise BadFile("the workbook is not an xlsx (xlsb and ods are not read)", SAVE_AGAIN)
+        relations = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+        targets = {str(r.get("Id")): str(r.get("Target")) for r in relations}
+        found = {}
         for sheet in ElementTree.fromstring(archive.read("xl/workbook.xml")).iter(f"{MAIN}sheet"):
             target = targets.get(sheet.get(f"{RELATIONS}id") or "", "")
             part = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
-            xml = archive.read(part) if part in parts else b""
-            if b't="e"' in xml:
-                found[str(sheet.get("name"))] = {_place(m[1], m[2]): m[3].decode() for m in ERROR_CELL.finditer(xml)}
-    return found
+            if part in parts:
+                found[str(sheet.get("name"))] = archive.read(part)
+        return found
+
+
+def _bound(name: str, xml: bytes) -> None:
+    """Refuse a sheet whose cells lie further apart than any data does: the reader makes room for all that is between them."""
+    rows = columns = 0
+    for letters, number in set(CELL_PLACE.findall(xml)):
+        row, column = _place(letters, number)
+        if row > rows or column >= columns:
+            rows, columns = max(rows, row), max(columns, column + 1)
+            if rows > MAX_ROWS or rows * columns > MAX_CELLS:
+                raise BadFile(
+                    f"the sheet {name!r} has a cell at {letters.decode()}{number.decode()}: more than {MAX_CELLS:,} cells",
+                    "Delete the rows and columns that hold nothing, or send it as csv.",
+                )
+
+
+def _error_cells(xml: bytes) -> dict[tuple[int, int], str]:
+    """Cells that the spreadsheet could not compute (``#VALUE!``), by (row, column): the reader gives them as empty."""
+    if b't="e"' not in xml:
+        return {}
+    found = ERROR_CELL.finditer(xml)
+    return {_place(m[2], m[3]): m[5].decode() for m in found if b't="e"' in m[1] or b't="e"' in m[4]}
 
 
 def _place(letters: bytes, number: bytes) -> tuple[int, int]:
@@ -192,11 +219,24 @@ def text_table(text: str, name: str) -> Sheet:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         rows, last = [], 0
         for row in _bounded(reader):
+            if reader.line_num - last > 1 and _swallows(row, delimiter):
+                raise BadFile(
+                    f"a quotation mark that opens in line {last + 1:,} is closed {reader.line_num - last:,} lines later, or never: it would"
+                    " swallow the rows between",
+                    "Remove the quotation mark, or close it.",
+                    last + 1,
+                )
             rows.append((last + 1, [_text(cell) for cell in row]))
             last = reader.line_num
         return Sheet(name, rows, delimiter)
     except csv.Error as error:
         raise BadFile(f"the file is not a text table ({error})", "Save it as UTF-8 csv and send it again.") from error
+
+
+def _swallows(row: Sequence[str], delimiter: str) -> bool:
+    """Whether a cell of several lines holds what looks like rows: a remark may have lines, but not as many fields as a row."""
+    least = max(2, len(row) // 4)
+    return any(line.count(delimiter) >= least for cell in row if "\n" in cell for line in cell.splitlines())
 
 
 def sniff(text: str, lines: int = 15) -> str:

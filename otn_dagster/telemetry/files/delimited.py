@@ -33,6 +33,7 @@ class Layout:
     header_line: int
     names: list[str]
     places: dict[str, int]
+    delimiter: str = ","
 
     def place(self, column: str) -> str | None:
         """The frame's column of one of ours."""
@@ -53,7 +54,7 @@ def layout_of(head: Head, kind: str | None = None) -> Layout | None:
                     found = next((keys.index(name) for name in known if name in keys), None)
                     if found is not None:
                         places[column] = found
-                return Layout(dialect, number, names, places)
+                return Layout(dialect, number, names, places, head.delimiter)
     return None
 
 
@@ -265,7 +266,7 @@ def _detections(rows: pl.DataFrame, layout: Layout, readers: dict[str, Canonical
         space, code = pl.col("raw_code_space").str.strip_chars(), pl.col("raw_id_code").str.strip_chars()
         rows = rows.with_columns(raw_transmitter=pl.concat_str(space, code, separator="-"))
     rows = rows.with_columns(transmitter=readers["transmitter"].of(rows["raw_transmitter"]))
-    rows = _with_sensor(rows, collector)
+    rows = _with_sensor(rows, collector, layout.delimiter)
     for column in ("sensor_unit", "transmitter_name", "transmitter_serial", "station_name"):
         raw = f"raw_{column}"
         value = (
@@ -288,10 +289,12 @@ def _with_receiver(rows: pl.DataFrame, reader: Canonical) -> pl.DataFrame:
     return rows.with_columns(receiver=reader.of(rows["raw_receiver"]))
 
 
-def _with_sensor(rows: pl.DataFrame, collector: Collector) -> pl.DataFrame:
+def _with_sensor(rows: pl.DataFrame, collector: Collector, layout_delimiter: str) -> pl.DataFrame:
     if "raw_sensor_value" not in rows.columns or rows["raw_sensor_value"].null_count() == rows.height:
         return rows.with_columns(sensor_value=pl.lit(None, pl.Float64), other_sensor_text=pl.lit(None, pl.String))
     text = exports.nothing(pl.col("raw_sensor_value")).str.strip_chars()
+    if layout_delimiter == ";":
+        text = text.str.replace(",", ".", literal=True)
     rows = rows.with_columns(said=text, sensor_value=text.cast(pl.Float64, strict=False))
     rows = rows.with_columns(sensor_value=pl.when(pl.col("sensor_value").is_finite()).then("sensor_value"))
     lost = rows.filter(pl.col("said").is_not_null() & pl.col("sensor_value").is_null())

@@ -55,14 +55,16 @@ def _receiver(cell: Cell) -> Read:
     read = identifier(cell)
     if not read.value:
         return read
-    serial = names.receiver_serial(read.value) if "-" in read.value else read.value
-    if serial.isdigit():
-        if set(serial) in ({"0"}, {"9"}) or (len(serial) > 6 and serial in "0123456789"):
-            return Read(None, Code.SERIAL_UNKNOWN, "a serial number; this one means unknown")
+    serial = read.value
+    if not serial[0].isdigit():
+        known = names.receiver(plain(cell))
+        glued = re.fullmatch(r"(VR\w*?|HR\w*?|TBR\w*?|NX\w*?)[:#]?(\d{3,})", serial)
+        serial = names.receiver_serial(known) if known else glued[2] if glued else serial
+    if not (serial.isascii() and serial.isdigit()):
         return Read(serial)
-    found = identifier(cell).value or ""
-    model = re.fullmatch(r"(VR\w*?|HR\w*?|TBR\w*?|NX\w*?)[:#]?(\d{3,})", found)
-    return Read(model[2]) if model else Read(serial)
+    if set(serial) in ({"0"}, {"9"}) or (len(serial) > 6 and serial in "0123456789"):
+        return Read(None, Code.SERIAL_UNKNOWN, "a serial number; this one means unknown")
+    return Read(str(int(serial)))
 
 
 def _model(cell: Cell) -> Read:

@@ -22,7 +22,7 @@ from otn_dagster.telemetry.files import codespaces
 from otn_dagster.telemetry.files.cells import NULL_WORDS
 from otn_dagster.telemetry.files.refusals import MOST_ROWS_NAMED, BadFile, Code, Finding, Refusal, Severity, Why
 from otn_dagster.telemetry.files.tables import NotData
-from otn_dagster.telemetry.files.times import Order, Zone
+from otn_dagster.telemetry.files.times import FIRST_YEAR, LAST_YEAR, Order, Zone
 
 DETECTIONS = {
     "row_number": pl.Int64,
@@ -147,6 +147,9 @@ class Collector:
 
         problems: column → (whether it makes a row unusable, what was expected). Refused rows are listed up to a bound, and counted.
         """
+        frame = frame.with_columns(
+            datetime=pl.when(pl.col("datetime").dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then("datetime")
+        )
         which = pl.coalesce([pl.when(bad).then(pl.lit(column)) for column, (bad, _) in problems.items()])
         marked = frame.with_columns(which.alias("problem"))
         good = marked
@@ -241,7 +244,7 @@ def parse_times(text: pl.Expr, order: Order | None) -> pl.Expr:
     formats = ["%Y-%m-%d %H:%M:%S%.f"]
     read = [iso.str.to_datetime(f, time_unit="us", strict=False) for f in formats]
     if order is not None:
-        slashed = text.str.replace_all(r"[.\-]", "/", literal=False).str.replace(r"/(\d\d)(\s|$)", "/20$1$2")
+        slashed = text.str.replace(r"^(\d{1,2})[.\-](\d{1,2})[.\-]", "$1/$2/").str.replace(r"/(\d\d)(\s|$)", "/20$1$2")
         first = "%d/%m/%Y" if order is Order.DAY_FIRST else "%m/%d/%Y"
         for clock in (" %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p"):
             read.append(slashed.str.to_datetime(first + clock, time_unit="us", strict=False))
@@ -255,7 +258,8 @@ def rarer_times(text: pl.Expr) -> pl.Expr:
     minutes = text.str.extract(offset, 2).cast(pl.Int64) * 60 + text.str.extract(offset, 3).cast(pl.Int64)
     signed = pl.when(text.str.extract(offset, 1) == "-").then(-minutes).otherwise(minutes)
     bare = iso.str.replace(offset, "")
-    with_offset = bare.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False) - pl.duration(
+    clocks = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
+    with_offset = pl.coalesce([bare.str.to_datetime(f, time_unit="us", strict=False) for f in clocks]) - pl.duration(
         minutes=signed
     )
     plain = [iso.str.to_datetime(f, time_unit="us", strict=False) for f in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")]

@@ -99,9 +99,17 @@ def _guess_sheet(path: Path) -> str | None:
 
 
 def _refusal(path: Path) -> BadFile:
+    """Why a file is of no kind: what it is by name, or why a workbook or table cannot be read."""
     if path.stat().st_size == 0:
         return BadFile("the file is empty (0 bytes)", "Send it again; the transfer may have failed.")
-    return signatures.refuse_by_name(Head.of(path), "a form, a metadata sheet or an export that is known here")
+    head = Head.of(path)
+    found = signatures.signature_of(head)
+    if found is None or found.remedy in (signatures.METADATA, signatures.WORKBOOK):
+        try:
+            container.read_sheets(path)
+        except BadFile as error:
+            return error
+    return signatures.refuse_by_name(head, "a form, a metadata sheet or an export that is known here")
 
 
 def _look(path: Path, kind: str, collectioncode: str | None, now: dt.datetime, accepts: Collection[str]) -> Preview:

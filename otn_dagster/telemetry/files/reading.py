@@ -51,6 +51,10 @@ def guarded(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise as_verdict(path.name, error) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what a library in Rust raises where it gives up is no Exception
+            raise
+        raise as_verdict(path.name, RuntimeError(str(error))) from error
 
 
 def read_export(

@@ -16,6 +16,7 @@ from otn_dagster.telemetry.files.text import Head, compact
 EXPORT = "Convert it with Fathom Connect, VUE or vdat and send the csv; keep the original with it."
 PLAIN = "Send the detections as csv with time (UTC), receiver, transmitter (code space and id)."
 OWN_DATA = "Send what the receivers themselves gave: the VUE or Fathom export."
+WORKBOOK = "Save the table as csv, or put a metadata sheet into its folder."
 METADATA = "Put it into the folder of its kind: tags/ for tag sheets, deployments/ for deployment sheets, project/ for the form."
 
 
@@ -159,7 +160,7 @@ SIGNATURES = [
         "an Excel workbook",
         "a spreadsheet program",
         _bytes(b"PK", b"\xd0\xcf\x11\xe0"),
-        "Save the table as csv, or put a metadata sheet into its folder.",
+        WORKBOOK,
     ),
     Signature("a PDF document", "any program", _bytes(b"%PDF"), "Send the data as csv or xlsx."),
     Signature(

@@ -18,6 +18,10 @@ from otn_dagster.telemetry.files.refusals import BadFile, Code, Finding, Severit
 
 BANNER_ROWS = 15  # a header is looked for in this many first rows
 LEAST_NAMES = 3  # a row with so many of a template's names is its header
+# Words in a header's brackets that are no units: kinds of length, small words, formats.
+NO_UNITS = frozenset(
+    "fl tl sl pcl cl cw dw ml std lt of the to y n y/n utc yyyy fork total standard nearest units unit est max min".split()  # noqa: SIM905
+)
 EXAMPLE = re.compile(r"^\s*(example\b|as in\s*:|e\.g\.|sample(\s+data|\s+row)?\s*$)", re.IGNORECASE)
 
 
@@ -49,21 +53,19 @@ class Header:
     def unit(self) -> str | None:
         """The unit that the header says, if it is one that is known: ``LENGTH (cm)``, ``depth_ft``."""
         tail = re.split(r"[\s_]+", re.sub(r"[(\[].*", "", self.text).strip())[-1:]
-        for word in (*self.hints, *tail):
-            if (unit := unit_of(word)) and not (len(word) == 1 and word in tail):
-                return unit
-        return None
+        for hint in self.hints:
+            words = [word for word in re.findall(r"[A-Za-z'\"%µ°]+", hint) if word.lower() not in NO_UNITS]
+            units = {unit_of(word) for word in words if word.lower() != "in" or len(words) == 1} - {None}
+            if len(units) == 1:
+                return units.pop()
+        return next((unit for word in tail if len(word) > 1 and (unit := unit_of(word))), None)
 
     @property
     def strange_unit(self) -> str | None:
         """A word in the header's brackets that looks like a unit and is none that is known."""
         for hint in self.hints:
             word = hint.strip()
-            if (
-                re.fullmatch(r"[A-Za-zµ°]{1,4}\.?", word)
-                and unit_of(word) is None
-                and word.lower() not in ("y/n", "utc", "yyyy")
-            ):
+            if re.fullmatch(r"[A-Za-zµ°]{1,4}\.?", word) and unit_of(word) is None and word.lower() not in NO_UNITS:
                 return word
         return None
 
@@ -201,7 +203,9 @@ def _header(rows: Sequence[tuple[int, list[Cell]]], templates: Sequence[Names]) 
         for names in templates:
             present = {canonical(cell, names) for cell in row if isinstance(cell, str)}
             score = len(names.columns & present)
-            if score >= names.least and len(names.telling & present) >= 2 and (best is None or score > best[0]):
+            # The first row that is a header is the header: a later one belongs to a table below, unless it has far more names.
+            better = best is None or (score > best[0] if index == best[1] else score > 2 * best[0])
+            if score >= names.least and len(names.telling & present) >= 2 and better:
                 best = (score, index, names)
     return (best[1], best[2]) if best else None
 

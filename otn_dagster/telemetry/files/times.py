@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from otn_dagster.telemetry.files.cells import WHITE, Cell, is_null
+from otn_dagster.telemetry.files.cells import LONGEST_READ, WHITE, Cell, is_null
 from otn_dagster.telemetry.files.refusals import Code
 
 EXCEL_EPOCH = dt.datetime(1899, 12, 30)  # with 1900-02-29 that never was
+FIRST_YEAR, LAST_YEAR = 1900, 2200
 MONTHS = {
     m: n for n, m in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
 }
@@ -172,7 +173,7 @@ def parse(cell: Cell, order: Order | None) -> Moment | None:
     """One cell, given the column's order; None where it is no time."""
     if isinstance(cell, int | float):
         return _serial(float(cell))
-    value = WHITE.sub(" ", str(cell)).strip()
+    value = WHITE.sub(" ", str(cell)).strip() if len(str(cell)) <= LONGEST_READ else ""
     if re.fullmatch(r"\d{4,6}(\.\d+)?", value):
         return _serial(float(value))
     for pattern in (ISO, COMPACT, NAMED, NUMBERS):
@@ -211,6 +212,8 @@ def _moment(parts: Mapping[str, str | None], order: Order | None) -> Moment | No
     if half:
         hour = hour % 12 + (12 if half == "pm" else 0)
     fraction = (parts.get("F") or ".0")[1:]
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        return None
     try:
         at = dt.datetime(
             year, month, day, hour, int(parts.get("M") or 0), int(parts.get("S") or 0), int(fraction[:6].ljust(6, "0"))

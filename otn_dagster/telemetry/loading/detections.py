@@ -90,6 +90,8 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     _gather_known(connection)
     _hold_other_zone(connection, submission, own)
     withdrawn = _withdraw_missing(connection, submission)
+    if withdrawn:
+        _gather_known(connection)  # what was withdrawn is not there to be repeated
     _find_repeated(connection, submission)
     by_year = {}
     for (year,) in connection.execute(

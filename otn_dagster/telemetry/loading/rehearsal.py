@@ -49,7 +49,9 @@ def rehearse(settings: Settings, path: Path, node: str, collectioncode: str, kin
     except (BadFile, Undecided, decisions.HeldForPerson) as error:
         return Outcome(stops=str(error))
     except Exception as error:  # a lock, a push under way: the file is fine, only its rehearsal is not to be had now
-        return Outcome(stops=f"What it would change cannot be said now ({str(error).splitlines()[0][:200]}).")
+        return Outcome(
+            stops=f"What it would change cannot be said now ({(str(error).splitlines() or [type(error).__name__])[0][:200]})."
+        )
 
 
 def _registered(connection: Connection, settings: Settings, path: Path, node: str, code: str, kind: str) -> Submission:
