@@ -4,13 +4,17 @@ Belongs here: which pages are shown and how. Does not belong here: starting the 
 """
 
 import argparse
+import re
 import secrets
+import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
 from otn_dagster import database
 from otn_dagster.config import load_settings
+from otn_dagster.demo import files
+from otn_dagster.demo.network import make_network
 from otn_dagster.servers import server_of
 from otn_dagster.tracker import people
 
@@ -45,6 +49,26 @@ def take(page: Page, address: str, name: str, path: str) -> None:
         page.get_by_text("[Show Markdown]").nth(PLOTS[name]).click()
         page.wait_for_timeout(1500)
     page.screenshot(path=HERE / f"{name}.png")
+
+
+def submit(page: Page, address: str) -> None:
+    """A sheet as somebody might send it, dropped on the page: its findings, and what it would change."""
+    network = make_network(7)
+    header = list(files.TAG_HEADER)
+    rows = [files._tag_cells(tag) for tag in network.tags if tag.project.code == "SHRK"][:8]
+    odd = {"AGE": "Unknown", "LENGTH (m)": "tall", "EST_TAG_LIFE": "long", "WEIGHT (kg)": "~12 kg", "HARVEST_DATE": "soon"}
+    for row, (name, cell) in zip(rows, odd.items(), strict=False):
+        row[header.index(name)] = cell
+    rows[-1][header.index("TAG_ID_CODE")] = None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "SHRK_tags_from_Toni.csv"
+        path.write_bytes(files.sheet_csv(header, rows))
+        page.goto(f"{address}/tracker/submit")
+        page.get_by_label("Drop a file here").set_input_files(path)
+        page.wait_for_url(re.compile("/tracker/submit/.{22}"))
+        page.goto(f"{page.url}?kind=tags&project=SHRK")
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=HERE / "submit.png")
 
 
 def sign_in(page: Page, address: str) -> None:
@@ -85,6 +109,10 @@ def main() -> None:
             sign_in(page, arguments.web)
         for name, path in wanted.items():
             take(page, arguments.web, name, path)
+        if not arguments.only or "submit" in arguments.only:
+            if not wanted:
+                sign_in(page, arguments.web)
+            submit(page, arguments.web)
         browser.close()
 
 
