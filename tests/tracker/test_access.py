@@ -31,6 +31,7 @@ VALUES = {
     ],
     "kind": ["abacus", "map", "x"],
     "mail_no": ["1", "2", "x"],
+    "token": ["a" * 22, "..%2f..%2fetc", "x"],
 }
 
 
