@@ -56,7 +56,13 @@ def submit(page: Page, address: str) -> None:
     network = make_network(7)
     header = list(files.TAG_HEADER)
     rows = [files._tag_cells(tag) for tag in network.tags if tag.project.code == "SHRK"][:8]
-    odd = {"AGE": "Unknown", "LENGTH (m)": "tall", "EST_TAG_LIFE": "long", "WEIGHT (kg)": "~12 kg", "HARVEST_DATE": "soon"}
+    odd = {
+        "AGE": "Unknown",
+        "LENGTH (m)": "tall",
+        "EST_TAG_LIFE": "long",
+        "WEIGHT (kg)": "~12 kg",
+        "HARVEST_DATE": "soon",
+    }
     for row, (name, cell) in zip(rows, odd.items(), strict=False):
         row[header.index(name)] = cell
     rows[-1][header.index("TAG_ID_CODE")] = None
@@ -73,16 +79,16 @@ def submit(page: Page, address: str) -> None:
 
 def sign_in(page: Page, address: str) -> None:
     """An analyst's account of its own, by an invitation."""
-    settings = load_settings()
+    settings, email = load_settings(), f"ada.{secrets.token_hex(3)}@example.org"  # a new one each time
     with server_of(settings), database.connect(settings) as connection:
-        code = people.invite(connection, "ada@example.org", "Ada", "analyst", [], "screenshots")
+        code = people.invite(connection, email, "Ada", "analyst", [], "screenshots")
     password = secrets.token_urlsafe(16)
     page.goto(f"{address}/tracker/invitation")
     page.get_by_label("Code of the invitation").fill(code)
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_label("Again").fill(password)
     page.get_by_role("button", name="Choose").click()
-    page.get_by_label("Address").fill("ada@example.org")
+    page.get_by_label("Address").fill(email)
     page.get_by_label("Password").fill(password)
     page.locator("main").get_by_role("button", name="Sign in").click()
 

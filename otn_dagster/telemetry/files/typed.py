@@ -80,7 +80,7 @@ def refused_summary(refused: Sequence[Refusal]) -> list[Finding]:
             Code.ROWS_REFUSED,
             Severity.ROWS_LOST,
             column,
-            ", ".join(dict.fromkeys(str(r.found) for r in rows[:3])),
+            ", ".join(dict.fromkeys("nothing" if r.found is None else r.found for r in rows[:3])),
             f"expected {expected}; not loaded",
             remedy,
             [r.row_number for r in rows],

@@ -26,6 +26,7 @@ class Outcome:
     changes: list[tuple[str, str, str, str | None, str | None]] = field(default_factory=list)
     changed: int = 0
     stops: str | None = None
+    details: list[str] = field(default_factory=list)
 
 
 class _RolledBack(Exception):
@@ -46,12 +47,23 @@ def rehearse(settings: Settings, path: Path, node: str, collectioncode: str, kin
             raise _RolledBack
     except _RolledBack:
         return outcome
-    except (BadFile, Undecided, decisions.HeldForPerson) as error:
+    except decisions.HeldForPerson as error:
+        says = "It would remove information that is loaded, and so wait until a person accepts that:"
+        return Outcome(stops=says, details=[_removal(detail) for detail in error.details[:MOST_CHANGES]])
+    except (BadFile, Undecided) as error:
         return Outcome(stops=str(error))
     except Exception as error:  # a lock, a push under way: the file is fine, only its rehearsal is not to be had now
         return Outcome(
             stops=f"What it would change cannot be said now ({(str(error).splitlines() or [type(error).__name__])[0][:200]})."
         )
+
+
+def _removal(detail: object) -> str:
+    """One removal in words: ``SHRK-Shrk02: length, now 2.32, would be empty``."""
+    if isinstance(detail, tuple) and len(detail) == 3:
+        key, column, old = detail
+        return f"{key}: {column} is gone" if old == "present" else f"{key}: {column}, now {old}, would be empty"
+    return str(detail)
 
 
 def _registered(connection: Connection, settings: Settings, path: Path, node: str, code: str, kind: str) -> Submission:
