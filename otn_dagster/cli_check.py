@@ -4,8 +4,9 @@ Belongs here: words and exit codes. Does not belong here: looking (``telemetry/f
 """
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,10 +15,11 @@ from rich.table import Table
 from otn_dagster.telemetry.files import preview
 from otn_dagster.telemetry.files.preview import Preview
 from otn_dagster.telemetry.files.refusals import ANSWERS, Severity
+from otn_dagster.telemetry.submissions import KINDS
 
 console = Console()
 COLOURS = {Severity.ROWS_LOST: "red", Severity.DECIDE: "red", Severity.LOOK: "yellow", Severity.NOTE: "dim"}
-Kind = Literal["project", "tags", "deployments", "detections", "events"]
+Kind = StrEnum("Kind", KINDS)
 
 
 def check(

@@ -5,13 +5,14 @@ import json
 import zipfile
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from otn_dagster.demo.files import DEPLOYMENT_HEADER, TAG_HEADER, sheet_csv, workbook
 from otn_dagster.telemetry import attention, snapshot
 from otn_dagster.telemetry.files import codespaces, container, deployments, preview, tags
 from otn_dagster.telemetry.files.cells import Quantity, comma_of
-from otn_dagster.telemetry.files.refusals import BadFile, Code, Topic, Undecided
+from otn_dagster.telemetry.files.refusals import BadFile, Code, Topic, Undecided, Why
 from otn_dagster.telemetry.files.typed import Situation, Typed
 from tests.node import Node
 from tests.telemetry.test_loading import deployments as deployment_sheet
@@ -635,3 +636,38 @@ def test_a_specification_sheet_cures_a_blank_tag_life(node: Node):
     )
     node.load()
     assert node.value("select count(*) from obis.moorings where window_code is not null") == 0
+
+
+GLATOS_DEPLOYMENT = ["GLATOS_ARRAY", "STATION_NO", "CONSECUTIVE_DEPLOY_NO", "INS_SERIAL_NO", "INS_MODEL_NO"]
+GLATOS_DEPLOYMENT += ["GLATOS_DEPLOY_DATE_TIME", "GLATOS_TIMEZONE", "DEPLOY_LAT", "DEPLOY_LONG"]
+GLATOS_RECOVERY = ["GLATOS_ARRAY", "STATION_NO", "CONSECUTIVE_DEPLOY_NO", "INS_SERIAL_NO", "GLATOS_RECOVER_DATE_TIME"]
+GLATOS_RECOVERY += ["GLATOS_TIMEZONE", "RECOVERED", "RECOVER_LAT", "RECOVER_LONG"]
+
+
+def glatos(tmp_path: Path, deployed: list[list[object]], recovered: list[list[object]]) -> Typed:
+    """A workbook of GLATOS, typed; every row of it is loaded, said again or refused."""
+    book = openpyxl.Workbook()
+    book.remove(book.worksheets[0])
+    for title, rows in (
+        ("Deployment", [GLATOS_DEPLOYMENT, *deployed]),
+        ("Recovery", [GLATOS_RECOVERY, *recovered]),
+    ):
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    book.save(tmp_path / "glatos.xlsx")
+    found = deployments.find(container.read_sheets(tmp_path / "glatos.xlsx"))
+    result = deployments.type_deployments(found.tables, Situation("HFX", NOW))
+    assert found.rows == result.loaded + result.repeated + len(result.refused)
+    return result
+
+
+def test_two_recoveries_of_one_deployment_the_first_stands_and_the_other_is_named(tmp_path: Path):
+    deployed = [["TTB", station, 1, 109924, "VR2W", "2012-04-01 10:00", "UTC", 44.2, -63.4] for station in (1, "12²")]
+    recovered = [
+        ["TTB", 1, 1, 109924, at, "UTC", "YES", 44.2, -63.4] for at in ("2012-09-01 10:00", "2012-10-01 10:00")
+    ]
+    result = glatos(tmp_path, deployed, [*recovered, recovered[0]])
+    assert [row["recover_date"] for row in result.rows] == [dt.datetime(2012, 9, 1, 10), None]
+    assert result.repeated == 2 and [r.why for r in result.refused] == [Why.CONTRADICTS]
+    assert "2012-10-01" in str(result.refused[0].found)

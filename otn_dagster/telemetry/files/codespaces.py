@@ -90,7 +90,7 @@ def _codes(cell: str, space: str) -> list[str]:
     value = WHITE.sub("", cell).upper()
     tail = space.rsplit("-", 1)[-1]
     found = re.fullmatch(rf"{re.escape(tail)}-(\d+)", value)
-    if found and not (tail.isdigit() and abs(int(found[1]) - int(tail)) == 1):
+    if found and not (tail.isdecimal() and abs(int(found[1]) - int(tail)) == 1):
         value = found[1]  # 1303-481 beside A69-1303; 9001-9002 beside A69-9001 are two
     codes = [canonical_code(part) for part in re.split(r"[,;/&+]|AND|(?<=\d)-(?=\d)", value) if part]
     return list(dict.fromkeys(code for code in codes if code)) if all(codes) else []

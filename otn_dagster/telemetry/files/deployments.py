@@ -27,8 +27,8 @@ from otn_dagster.telemetry.files.cells import (
 )
 from otn_dagster.telemetry.files.columns import Column, Decides, Values, read_columns
 from otn_dagster.telemetry.files.container import Sheet
-from otn_dagster.telemetry.files.refusals import BadFile, Code, Refusal, Severity, Why, finding
-from otn_dagster.telemetry.files.tables import Found, Names, Row, Table, find_tables, set_aside
+from otn_dagster.telemetry.files.refusals import Code, Refusal, Severity, Why, finding
+from otn_dagster.telemetry.files.tables import Found, Names, Row, Table, find_tables, require, set_aside
 from otn_dagster.telemetry.files.typed import (
     ONE_MINUTE,
     Situation,
@@ -164,24 +164,11 @@ def find(sheets: Sequence[Sheet]) -> Found:
     """The deployment tables of a file, without what is not data. Raises BadFile where there is none, or a column is missing."""
     if glatos.is_workbook(sheets):
         return glatos.find(sheets)
-    found = set_aside(find_tables(sheets, [TEMPLATE], "deployment metadata"), lambda row: True, TELLING)
-    if not found.rows:
-        raise BadFile(
-            "the table has a header and no rows",
-            "Check that the file was saved with its data.",
-            found.tables[0].header_row,
-        )
+    found = set_aside(find_tables(sheets, [TEMPLATE], "deployment metadata"), TELLING)
     headers = {name for table in found.tables for name in table.headers}
     missing = [n for n in ("station_no", DEPLOYED, "deploy_lat", "deploy_long") if n not in headers]
     missing += ["ins_serial_no"] if not headers & {"ins_serial_no", "transmitter"} else []
-    if missing:
-        raise BadFile(
-            f"mandatory columns are missing: {', '.join(missing).upper()}; {found.rows:,} rows were seen",
-            "Use the deployment metadata template (short form) of the node.",
-            found.tables[0].header_row,
-            rows=found.rows,
-        )
-    return found
+    return require(found, missing, "Use the deployment metadata template (short form) of the node.")
 
 
 def type_deployments(tables: Sequence[Table], situation: Situation) -> Typed:

@@ -8,15 +8,12 @@ published as ``AGR-001``.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from otn_dagster.telemetry.files.cells import Cell, is_null, plain
 from otn_dagster.telemetry.files.container import Sheet
-from otn_dagster.telemetry.files.refusals import BadFile, Why
+from otn_dagster.telemetry.files.refusals import BadFile, Refusal, Why
 from otn_dagster.telemetry.files.tables import Found, Header, Names, Row, Table, find_tables, set_aside
-
-if TYPE_CHECKING:
-    from otn_dagster.telemetry.files.typed import Typed
+from otn_dagster.telemetry.files.typed import Typed, refuse
 
 DEPLOYMENT = Names(
     "glatos_deployment",
@@ -82,7 +79,7 @@ def is_workbook(sheets: Sequence[Sheet]) -> bool:
 
 def find(sheets: Sequence[Sheet]) -> Found:
     """Its deployment and recovery sheets. Raises BadFile where there is no deployment."""
-    found = set_aside(find_tables(sheets, [DEPLOYMENT, RECOVERY], "GLATOS deployments"), lambda row: True, TELLING)
+    found = set_aside(find_tables(sheets, [DEPLOYMENT, RECOVERY], "GLATOS deployments"), TELLING)
     if not any(table.rows for table in found.tables if table.role == DEPLOYMENT.role):
         raise BadFile(
             "the sheet Deployment of the GLATOS workbook has no rows", "Check that the file was saved with its data."
@@ -90,15 +87,16 @@ def find(sheets: Sequence[Sheet]) -> Found:
     return found
 
 
-def join(tables: Sequence[Table], typed: "Typed") -> list[Table]:
+def join(tables: Sequence[Table], typed: Typed) -> list[Table]:
     """Deployments, each with its recovery's cells; recoveries without a deployment are refused.
 
     The joined rows bear the numbers of the deployment sheet. A recovery that was joined is part of its deployment: it counts as a
-    row that says the same deployment again.
+    row that says the same deployment again. Of several recoveries of one deployment the first stands.
     """
-    from otn_dagster.telemetry.files.typed import refuse
-
-    recoveries = {_key(row): row for table in tables if table.role == RECOVERY.role for row in table.rows}
+    recoveries: dict[tuple[str, ...], Row] = {}
+    for table in tables:
+        for row in table.rows if table.role == RECOVERY.role else []:
+            recoveries.setdefault(_key(row), row)
     by_place: dict[tuple[str, ...], list[Row]] = {}
     for key, row in recoveries.items():
         by_place.setdefault(key[:3], []).append(row)
@@ -120,24 +118,28 @@ def join(tables: Sequence[Table], typed: "Typed") -> list[Table]:
         headers |= {"recover_glatos_timezone": Header("recover_glatos_timezone", "GLATOS_TIMEZONE")}
         result.append(Table(**{**vars(table), "rows": rows, "headers": headers}))
     for table in tables:
-        if table.role == RECOVERY.role:
-            for row in table.rows:
-                if (row.sheet, row.number) in joined:
-                    typed.repeated += 1
-                else:
-                    what = " ".join(part for part in _key(row) if part)
-                    expected = "a deployment of the same array, station, consecutive number and serial"
-                    typed.refused.append(
-                        refuse(
-                            row,
-                            "consecutive_deploy_no",
-                            what,
-                            expected,
-                            "Add the deployment, or correct the row.",
-                            Why.UNJOINED,
-                        )
-                    )
+        for row in table.rows if table.role == RECOVERY.role else []:
+            first = recoveries[_key(row)]
+            if (first.sheet, first.number) not in joined:
+                typed.refused.append(_unjoined(row))
+            elif row.cells == first.cells:
+                typed.repeated += 1
+            else:
+                typed.refused.append(_contradicts(row, first))
     return result
+
+
+def _unjoined(row: Row) -> Refusal:
+    what = " ".join(part for part in _key(row) if part)
+    expected = "a deployment of the same array, station, consecutive number and serial"
+    remedy = "Add the deployment, or correct the row."
+    return refuse(row, "consecutive_deploy_no", what, expected, remedy, Why.UNJOINED)
+
+
+def _contradicts(row: Row, first: Row) -> Refusal:
+    column = next(n for n in {**first.cells, **row.cells} if row.cells.get(n) != first.cells.get(n))
+    expected = f"what row {first.number} says of the same recovery: {first.cells.get(column)}"
+    return refuse(row, column, row.cells.get(column), expected, "Leave one of the two rows.", Why.CONTRADICTS)
 
 
 def _only_one(rows: list[Row], deployment: Row) -> Row | None:
@@ -153,7 +155,7 @@ def _merged(deployment: Row, recovery: Row | None) -> dict[str, Cell]:
     station, array = cells.get("station_no"), cells.get("glatos_array")
     if not is_null(station) and not is_null(array):
         number = plain(station)
-        cells["station_no"] = f"{plain(array)}-{number.zfill(3) if number.isdigit() else number}"
+        cells["station_no"] = f"{plain(array)}-{number.zfill(3) if number.isdecimal() else number}"
     if recovery is not None:
         cells |= {name: recovery.cells[name] for name in OF_RECOVERY if name in recovery.cells}
         if "glatos_timezone" in recovery.cells:
@@ -165,6 +167,6 @@ def _key(row: Row) -> tuple[str, ...]:
     def part(name: str) -> str:
         cell = row.cells.get(name)
         value = "" if is_null(cell) else plain(cell).upper()
-        return str(int(value)) if value.isdigit() else value
+        return str(int(value)) if value.isdecimal() else value
 
     return part("glatos_array"), part("station_no"), part("consecutive_deploy_no"), part("ins_serial_no")

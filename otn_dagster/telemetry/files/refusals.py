@@ -29,6 +29,7 @@ class Why(StrEnum):
     IMPOSSIBLE = "impossible"  # ... or cannot be: a release in the future
     MISPLACED = "misplaced"  # a position that is plainly a slip: swapped, a sign lost
     UNJOINED = "unjoined"  # a recovery without its deployment
+    CONTRADICTS = "contradicts"  # a second recovery of a deployment, that says something else
 
 
 class Code(StrEnum):

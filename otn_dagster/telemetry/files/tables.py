@@ -6,7 +6,7 @@ Law: every row of the file that holds anything is a row of a table or is named a
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -285,7 +285,7 @@ def _columns(
     return headers, columns
 
 
-def set_aside(found: Found, is_data: Callable[[Row], bool], telling: Iterable[str]) -> Found:
+def set_aside(found: Found, telling: Iterable[str]) -> Found:
     """The same without a template's example rows and without rows in which nothing tells of data, both counted and named."""
     not_data, findings, tables = dict(found.not_data), list(found.findings), []
     wanted = list(telling)
@@ -296,9 +296,6 @@ def set_aside(found: Found, is_data: Callable[[Row], bool], telling: Iterable[st
             r for r in table.rows if r.number not in numbers and not any(not is_null(r.cells.get(n)) for n in wanted)
         ]
         numbers |= {r.number for r in empty}
-        declared = [r for r in table.rows if r.number not in numbers and not is_data(r)]
-        examples += declared
-        numbers |= {r.number for r in declared}
         for reason, rows in ((NotData.EXAMPLE, examples), (NotData.EMPTY, empty)):
             if rows:
                 _count(not_data, reason, len(rows))
@@ -308,6 +305,17 @@ def set_aside(found: Found, is_data: Callable[[Row], bool], telling: Iterable[st
         kept = [r for r in table.rows if r.number not in numbers]
         tables.append(Table(**{**vars(table), "rows": kept}))
     return Found(tables, not_data, findings)
+
+
+def require(found: Found, missing: Sequence[str], remedy: str) -> Found:
+    """The same; raises BadFile where it has no rows, or lacks columns without which no row can be read."""
+    header = found.tables[0].header_row
+    if not found.rows:
+        raise BadFile("the table has a header and no rows", "Check that the file was saved with its data.", header)
+    if missing:
+        problem = f"mandatory columns are missing: {', '.join(missing).upper()}; {found.rows:,} rows were seen"
+        raise BadFile(problem, remedy, header, rows=found.rows)
+    return found
 
 
 def as_json(found: Found) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from otn_dagster.telemetry.files.cells import (
 )
 from otn_dagster.telemetry.files.columns import Column, Decides, Values, read_columns
 from otn_dagster.telemetry.files.container import Sheet
-from otn_dagster.telemetry.files.refusals import BadFile, Code, Finding, Refusal, Severity, Why, finding
-from otn_dagster.telemetry.files.tables import Found, Names, Row, Table, find_tables, set_aside
+from otn_dagster.telemetry.files.refusals import Code, Finding, Refusal, Severity, Why, finding
+from otn_dagster.telemetry.files.tables import Found, Names, Row, Table, find_tables, require, set_aside
 from otn_dagster.telemetry.files.typed import (
     ONE_MINUTE,
     Situation,
@@ -171,26 +171,12 @@ WINDOW_SAYS = {
 
 def find(sheets: Sequence[Sheet]) -> Found:
     """The tag tables of a file, without what is not data. Raises BadFile where there is none, or no column to tell tags by."""
-    found = find_tables(sheets, [TEMPLATE], "tag metadata")
-    found = set_aside(found, lambda row: True, TELLING)
+    found = set_aside(find_tables(sheets, [TEMPLATE], "tag metadata"), TELLING)
     headers = {name for table in found.tables for name in table.headers}
     missing = [n for n in ("tag_id_code",) if n not in headers]
     if not headers & {RELEASED, LOCAL_RELEASE, EASTERN_RELEASE}:
         missing.append(RELEASED)
-    if not found.rows:
-        raise BadFile(
-            "the table has a header and no rows",
-            "Check that the file was saved with its data.",
-            found.tables[0].header_row,
-        )
-    if missing:
-        raise BadFile(
-            f"mandatory columns are missing: {', '.join(missing).upper()}; {found.rows:,} rows were seen",
-            "Use the tag metadata template of the node.",
-            found.tables[0].header_row,
-            rows=found.rows,
-        )
-    return found
+    return require(found, missing, "Use the tag metadata template of the node.")
 
 
 def type_tags(tables: Sequence[Table], situation: Situation) -> Typed:

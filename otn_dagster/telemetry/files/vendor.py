@@ -12,8 +12,8 @@ from otn_dagster.telemetry.files import codespaces
 from otn_dagster.telemetry.files.cells import Cell, Quantity, Read, identifier, lost, name, plain
 from otn_dagster.telemetry.files.columns import Column, Decides, read_columns
 from otn_dagster.telemetry.files.container import Sheet
-from otn_dagster.telemetry.files.refusals import BadFile, Why
-from otn_dagster.telemetry.files.tables import Found, Names, Table, find_tables, set_aside
+from otn_dagster.telemetry.files.refusals import Why
+from otn_dagster.telemetry.files.tables import Found, Names, Table, find_tables, require, set_aside
 from otn_dagster.telemetry.files.typed import Situation, Typed, column_law, refuse, refused_summary, without_refused
 
 
@@ -51,18 +51,10 @@ TEMPLATE = Names(
 
 def find(sheets: Sequence[Sheet]) -> Found:
     """The tables of a specification sheet. Raises BadFile where there is none."""
-    found = set_aside(
-        find_tables(sheets, [TEMPLATE], "a manufacturer's tag specification"),
-        lambda row: True,
-        ["vue_tag_id", "serial_no"],
-    )
-    if not any("vue_tag_id" in table.headers for table in found.tables):
-        raise BadFile(
-            "the column VUE TAG ID is missing", "Send the sheet as the manufacturer sent it.", rows=found.rows
-        )
-    if not found.rows:
-        raise BadFile("the table has a header and no rows", "Check that the file was saved with its data.")
-    return found
+    tables = find_tables(sheets, [TEMPLATE], "a manufacturer's tag specification")
+    found = set_aside(tables, ["vue_tag_id", "serial_no"])
+    missing = [] if any("vue_tag_id" in table.headers for table in found.tables) else ["vue tag id"]
+    return require(found, missing, "Send the sheet as the manufacturer sent it.")
 
 
 def type_specifications(tables: Sequence[Table], situation: Situation) -> Typed:
