@@ -224,10 +224,7 @@ def push_certificate(context: dg.AssetExecutionContext, database: NodeDatabase, 
             "sha256": made.sha256,
             "files": len(made.hashes),
             "rehearsal": made.rehearsal,
-            "warnings": "\n".join(
-                f"{code or 'the whole push'}: {said}" for code, some in sorted(made.warnings.items()) for said in some
-            )
-            or "none",
+            "warnings": "\n".join(made.warned) or "none",
         }
     )
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from otn_dagster.telemetry.files import preview
+from otn_dagster.telemetry.files import law, preview
 from otn_dagster.telemetry.files.preview import Preview
 from otn_dagster.telemetry.files.refusals import ANSWERS, Severity
 from otn_dagster.telemetry.submissions import KINDS
@@ -48,8 +48,8 @@ def show(path: Path, one: Preview) -> None:
     colour = {"ready": "green", "asks": "yellow"}.get(one.verdict, "red")
     console.print(f"[bold]{path.name}[/]: {one.format} ({one.kind}) [{colour}]{one.verdict}[/]", highlight=False)
     console.print(f"  {one.says}", highlight=False, markup=False)
-    if sentence := preview.law_sentence(one.law):
-        console.print(f"  {sentence}", highlight=False, markup=False)
+    if counted := law.sentence(one.law):
+        console.print(f"  {counted}", highlight=False, markup=False)
     for refusal in one.refused[:20]:
         console.print(f"  [red]refused[/] {_plain(str(refusal))}", highlight=False)
     if len(one.refused) > 20:

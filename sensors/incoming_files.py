@@ -49,7 +49,7 @@ def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) 
     with database.connect() as connection:
         for submission, occasion in ready:
             if attempts.exhausted(occasion):
-                intake.note_given_up(connection, submission)
+                intake.note_given_up(connection, submission, kinds.ASSETS[submission.kind][0])
     starts = [
         (s, occasion, key)
         for s, occasion in ready

@@ -9,7 +9,7 @@ import pytest
 from otn_dagster import pushes
 from otn_dagster.definitions import build_defs
 from otn_dagster.resources import NodeDatabase
-from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry import decisions, submissions
 from otn_dagster.tracker import receipt
 from otn_dagster.tracker.configuration import MailSettings, TrackerSettings
 from sensors import failures, incoming_files, push_calendar
@@ -79,6 +79,29 @@ def test_a_run_that_died_before_it_said_so_is_started_again_after_a_pause(node: 
     assert again.run_key != request.run_key and again.partition_key == request.partition_key
     end(dg.DagsterRunStatus.STARTED, 60)
     assert not tick(instance, cursor).run_requests  # one is under way
+
+
+@pytest.mark.parametrize("state", ["received", "held"])
+def test_a_file_whose_every_run_was_lost_is_refused_with_what_to_do(
+    node: Node, instance: dg.DagsterInstance, state: str
+):
+    node.drop_form("HFX")
+    cursor = tick(instance, None).cursor
+    request = (tick(instance, cursor).run_requests or [])[0]
+    key = str(request.partition_key)
+    with node.connect() as connection:
+        if state == "held":
+            submissions.move(connection, key, "held")
+            decisions.ask(connection, "removal", key, ["a row"])
+            decisions.decide(connection, 1, "accept", "an analyst", "looked at")
+    tags = dict((tick(instance, cursor).run_requests or [request])[0].tags)
+    for _ in range(5):
+        instance.add_run(dg.DagsterRun(job_name="load_project", tags=tags, status=dg.DagsterRunStatus.FAILURE))
+    tick(instance, cursor)
+    with node.connect() as connection:
+        found = submissions.get(connection, key)
+    assert found.state == "refused"
+    assert "materialize the partition" in str(found.reason) and "raw_project" in str(found.reason)
 
 
 def test_a_file_is_loaded_by_one_run_at_a_time(

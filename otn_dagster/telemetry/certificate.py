@@ -44,6 +44,11 @@ class Certificate:
         return {law: rows for law, rows in self.laws.items() if rows}
 
     @property
+    def warned(self) -> list[str]:
+        """The warnings in order, each with the project that it is about: ``NSBS: its matches fell to nothing``."""
+        return [f"{code or 'the whole push'}: {said}" for code, some in sorted(self.warnings.items()) for said in some]
+
+    @property
     def sha256(self) -> str:
         """One hash of all inputs and outputs."""
         listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.hashes.items()))

@@ -147,8 +147,11 @@ def note_failure(connection: Connection, submission: Submission, error: Exceptio
     return state
 
 
-def note_given_up(connection: Connection, submission: Submission) -> None:
+def note_given_up(connection: Connection, submission: Submission, first_step: str) -> None:
     """Refuse a submission whose runs were lost so often that it is not tried again. Safe to repeat."""
-    if submission.state == "received":
-        reason = f"{submission.file_name}: its runs were lost, and it is not tried again by itself; load it by hand"
+    if submission.state in ("received", "waiting", "held"):
+        reason = (
+            f"{submission.file_name}: every run that was to load it was lost, and it is not tried again by itself. When the machine is"
+            f" well again, materialize the partition {submission.submission_key} of {first_step} and of the steps after it in Dagster."
+        )
         submissions.move(connection, submission.submission_key, "refused", reason)

@@ -151,18 +151,3 @@ def law(connection: Connection, submission_key: str) -> dict[str, Any] | None:
         return None
     names = ["rows of the file", "loaded", "repeated", "refused", "waiting", "not data", "columns", "format"]
     return dict(zip(names, row, strict=True))
-
-
-def law_sentence(law: dict[str, Any]) -> str:
-    """``424 rows of the file = 420 loaded + 2 repeated + 1 refused + 1 not data (header 1)``."""
-    parts = [f"{law[name] or 0:,} {name}" for name in ("loaded", "repeated", "refused")]
-    if law["waiting"]:
-        parts.append(f"{law['waiting']:,} waiting")
-    aside = law["not data"] or {}
-    why = ", ".join(f"{what} {count:,}" for what, count in aside.items())
-    return (
-        f"{law['rows of the file']:,} rows of the file = "
-        + " + ".join(parts)
-        + f" + {sum(aside.values()):,} not data"
-        + (f" ({why})" if why else "")
-    )

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from otn_dagster.telemetry.files import container, deployments, reading, tags, vendor
+from otn_dagster.telemetry.files import container, reading, sheets
 from otn_dagster.telemetry.files.cells import Cell, is_null, plain
 from otn_dagster.telemetry.files.columns import Column, read_columns
 from otn_dagster.telemetry.files.exports import SHAPES
 from otn_dagster.telemetry.files.refusals import BadFile, Topic
+from otn_dagster.telemetry.files.sheets import SHEETS
 from otn_dagster.telemetry.files.tables import Table
 from otn_dagster.telemetry.files.times import Order, parse
 from otn_dagster.telemetry.kinds import KINDS
@@ -79,10 +80,8 @@ def rows_of(path: Path, kind: str) -> list[Row]:
             raise BadFile("no text", "Send the form as text.")
         lines = (re.sub(r"\s+", " ", line).strip() for line in content.splitlines())
         return [{"line": line} for line in lines if line]
-    module = {"tags": tags, "deployments": deployments, "vendor": vendor}[kind]
-    found = module.find(container.read_sheets(path))
-    columns = [*module.COLUMNS, *getattr(module, "OTHER_TIMES", [])]
-    return [row for table in found.tables for row in _normal_rows(table, columns)]
+    columns = SHEETS[kind].columns
+    return [row for table in sheets.find(path, kind).tables for row in _normal_rows(table, columns)]
 
 
 def rows_of_export(path: Path, kind: str) -> pl.DataFrame:

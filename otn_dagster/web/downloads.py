@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.extracts import FILE_WORD
-from otn_dagster.telemetry.files import container, deployments, tags, vendor
+from otn_dagster.telemetry.files import container, sheets
 from otn_dagster.telemetry.files.refusals import BadFile
 from otn_dagster.telemetry.snapshot import push_folder
 from otn_dagster.telemetry.submissions import Submission
@@ -90,8 +90,7 @@ def _rows(found: Submission, path: Path, parquet: Path, most: int) -> tuple[list
             raise BadFile("it was not read yet", "Wait until it is loaded.")
         frame = pl.scan_parquet(parquet).head(most).collect()
         return frame.columns, frame.to_dicts()
-    module = {"tags": tags, "deployments": deployments, "vendor": vendor}[found.kind]
-    tables = module.find(container.read_sheets(path)).tables
+    tables = sheets.find(path, found.kind).tables
     headers = dict.fromkeys(name for table in tables for name in table.headers)
     rows = [{"row": row.number, **row.cells} for table in tables for row in table.rows]
     return ["row", *headers], rows[:most]

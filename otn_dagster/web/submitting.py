@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from otn_dagster.telemetry import submissions
-from otn_dagster.telemetry.files import preview
+from otn_dagster.telemetry.files import law, preview
 from otn_dagster.telemetry.files.preview import Preview
 from otn_dagster.telemetry.files.reading import kinds_fed
 from otn_dagster.telemetry.files.refusals import Severity
@@ -216,12 +216,14 @@ async def look(visit: Visit) -> Answer:
 
     def ask(connection: Connection) -> dict[str, Any]:
         projects = board.submits_for(connection, visit.person)
-        one = preview.look(upload.path, wanted_kind if wanted_kind in KINDS else None)
         known = {project["code"]: project for project in projects}
-        code = wanted_code if wanted_code in known else _guess(connection, one, projects)
-        if code:
-            receives = visit.service.settings.node(known[code]["node"]).receives
-            one = preview.look(upload.path, one.kind if one.kind in KINDS else None, code, accepts=receives)
+        receives = {code: visit.service.settings.node(project["node"]).receives for code, project in known.items()}
+        code, kind = wanted_code if wanted_code in known else None, wanted_kind if wanted_kind in KINDS else None
+        one = preview.look(upload.path, kind, code, accepts=receives.get(code or "", ()))
+        if code is None:
+            code = _guess(connection, one, projects)
+            if code and (one.collections[:1] not in ([], [code]) or receives[code]):  # judged again as that project's
+                one = preview.look(upload.path, kind, code, accepts=receives[code])
         change = None
         if (
             code
@@ -238,7 +240,7 @@ async def look(visit: Visit) -> Answer:
         "submitted",
         upload=upload,
         kinds=KINDS,
-        law=preview.law_sentence(found["one"].law),
+        law=law.sentence(found["one"].law),
         severities=Severity,
         **found,
     )

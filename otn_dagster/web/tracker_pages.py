@@ -21,6 +21,7 @@ from otn_dagster.telemetry import attention, decisions, kinds, push_report, read
 from otn_dagster.telemetry.certificate import CERTIFICATE
 from otn_dagster.telemetry.extracts import file_stem
 from otn_dagster.telemetry.extracts_list import CHANGES_FILE, TYPES
+from otn_dagster.telemetry.files import law
 from otn_dagster.telemetry.snapshot import push_folder
 from otn_dagster.tracker import board, duplicates, facts, flows, items, outbox, wording
 from otn_dagster.web.pages import HEADERS, Answer, Stop, Visit, address, page
@@ -214,12 +215,12 @@ def _question(connection: Connection, subject: str) -> dict[str, Any] | None:
 
 def _reading(connection: Connection, subject: str | None) -> dict[str, Any]:
     """What became of a file's rows and columns, and what was found in it."""
-    law = readings.law(connection, subject) if subject else None
-    if subject is None or law is None:
+    found = readings.law(connection, subject) if subject else None
+    if subject is None or found is None:
         return {"law": None, "columns": {}, "findings": []}
     return {
-        "law": readings.law_sentence(law),
-        "columns": law["columns"] or {},
+        "law": law.sentence(found),
+        "columns": found["columns"] or {},
         "findings": readings.findings_of(connection, subject),
     }
 

@@ -157,7 +157,7 @@ def test_c_whatever_a_reader_raises_refuses_the_file_with_a_reference(node: Node
     def breaks(*_: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(tags, "find", breaks)
+    monkeypatch.setattr(container, "read_sheets", breaks)
     states = node.load()
     assert "refused" in states.values()
     reason = node.value("select reason from platform.submissions where kind = 'tags'")

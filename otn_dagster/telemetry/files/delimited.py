@@ -11,12 +11,14 @@ from pathlib import Path
 
 import polars as pl
 
-from otn_dagster.telemetry.files import exports, times
+from otn_dagster.telemetry.files import times
 from otn_dagster.telemetry.files.dialects import DIALECTS, Dialect
-from otn_dagster.telemetry.files.exports import Canonical, Collector, Export
+from otn_dagster.telemetry.files.exports import Collector, Export
 from otn_dagster.telemetry.files.refusals import BadFile, Code, Severity, Topic, Undecided
 from otn_dagster.telemetry.files.tables import Header, NotData
 from otn_dagster.telemetry.files.text import HEAD_LINES, Head, compact, frames, is_cut_off
+from otn_dagster.telemetry.files.text_columns import Canonical, numbers, receiver_name, something
+from otn_dagster.telemetry.files.time_columns import read_times, to_utc
 
 SAID_ZONE = re.compile(
     r"\((?:[^)]*[+-]\s*\d{1,2}[^)]*|local[^)]*|[A-Z]{2,4}T|[A-Za-z]+/[A-Za-z_]+|Eastern|Central|Mountain|Pacific|Atlantic)\)",
@@ -80,8 +82,8 @@ def read(head: Head, layout: Layout, target: Path, answers: Mapping[str, str]) -
 
 def _receiver_of(dialect: Dialect):
     if not dialect.receiver_prefix:
-        return exports.receiver_name
-    return lambda text: exports.receiver_name(f"{dialect.receiver_prefix}-{text}" if text.strip().isdigit() else text)
+        return receiver_name
+    return lambda text: receiver_name(f"{dialect.receiver_prefix}-{text}" if text.strip().isdigit() else text)
 
 
 def _records(raw: pl.DataFrame, layout: Layout, collector: Collector) -> pl.DataFrame:
@@ -89,8 +91,9 @@ def _records(raw: pl.DataFrame, layout: Layout, collector: Collector) -> pl.Data
     number = pl.col("row_number")
     above, header = number < layout.header_line, number == layout.header_line
     fields = [c for c in raw.columns if c != "row_number"]
-    first = next(i for i, name in enumerate(layout.names) if name)
-    again = pl.col(f"c{first}").str.strip_chars(' "\ufeff') == layout.names[first]
+    place = next(i for i, name in enumerate(layout.names) if name)
+    first, name = pl.col(f"c{place}"), layout.names[place]
+    again = first.str.contains(name, literal=True) & (first.str.strip_chars(' "\ufeff') == name)
     if raw["row_number"][0] <= layout.header_line:
         filled = pl.any_horizontal(pl.col(fields).is_not_null())
         collector.aside(NotData.BANNER, raw.filter(above & filled).height)
@@ -226,29 +229,21 @@ class _Clock:
         """The same with ``datetime``; ``raw_time`` is as the file has it."""
         if self.apart:
             rows = rows.with_columns(raw_time=pl.concat_str("raw_date", "raw_clock", separator=" "))
-        text = exports.time_text("raw_time")
-        rows = rows.with_columns(datetime=exports.parse_times(text, self.order))
-        if rows["datetime"].null_count():
-            rest = rows["datetime"].is_null()
-            rows = rows.with_columns(datetime=pl.coalesce("datetime", exports.rarer_times(text)))
-            coarse = rows.filter(rest & pl.col("datetime").is_not_null() & ~text.str.contains(r":\d\d:"))
-            if coarse.height:
-                says = "seconds; the file gives minutes only, as a spreadsheet saves them"
-                self.collector.tell(
-                    Code.FORMAT_NOTE,
-                    Severity.LOOK,
-                    "time",
-                    None,
-                    says,
-                    "Send the export itself, unedited.",
-                    coarse["row_number"],
-                )
+        found, rare = read_times(rows["raw_time"], self.order)
+        rows = rows.with_columns(datetime=found)
+        self._say_coarse(rows[rare].filter(~pl.col("raw_time").str.contains(r":\d\d:")))
         if self.order is not None and not self.order_told:
             self.order_told = True
             says = "dates in numbers, their order decided by the whole column"
             self.collector.tell(Code.DAY_ORDER, Severity.NOTE, "time", self.order.value, says, "", [])
-        rows = rows.with_columns(datetime=exports.to_utc(pl.col("datetime"), self.zone))
+        rows = rows.with_columns(datetime=to_utc(pl.col("datetime"), self.zone))
         return _with_fractions(rows)
+
+    def _say_coarse(self, rows: pl.DataFrame) -> None:
+        if rows.height:
+            says = "seconds; the file gives minutes only, as a spreadsheet saves them"
+            remedy = "Send the export itself, unedited."
+            self.collector.tell(Code.FORMAT_NOTE, Severity.LOOK, "time", None, says, remedy, rows["row_number"])
 
 
 def _with_fractions(rows: pl.DataFrame) -> pl.DataFrame:
@@ -268,12 +263,8 @@ def _detections(rows: pl.DataFrame, layout: Layout, readers: dict[str, Canonical
     rows = rows.with_columns(transmitter=readers["transmitter"].of(rows["raw_transmitter"]))
     rows = _with_sensor(rows, collector, layout.delimiter)
     for column in ("sensor_unit", "transmitter_name", "transmitter_serial", "station_name"):
-        raw = f"raw_{column}"
-        value = (
-            exports.nothing(pl.col(raw))
-            if raw in rows.columns and rows[raw].null_count() < rows.height
-            else pl.lit(None, pl.String)
-        )
+        said = f"raw_{column}" in rows.columns
+        value = Canonical(something).of(rows[f"raw_{column}"]) if said else pl.lit(None, pl.String)
         rows = rows.with_columns(value.alias(column))
     problems = {
         "time": (pl.col("datetime").is_null(), "a UTC time like 2022-08-29 14:05:00"),
@@ -292,18 +283,13 @@ def _with_receiver(rows: pl.DataFrame, reader: Canonical) -> pl.DataFrame:
 def _with_sensor(rows: pl.DataFrame, collector: Collector, layout_delimiter: str) -> pl.DataFrame:
     if "raw_sensor_value" not in rows.columns or rows["raw_sensor_value"].null_count() == rows.height:
         return rows.with_columns(sensor_value=pl.lit(None, pl.Float64), other_sensor_text=pl.lit(None, pl.String))
-    text = exports.nothing(pl.col("raw_sensor_value")).str.strip_chars()
-    if layout_delimiter == ";":
-        text = text.str.replace(",", ".", literal=True)
-    rows = rows.with_columns(said=text, sensor_value=text.cast(pl.Float64, strict=False))
-    rows = rows.with_columns(sensor_value=pl.when(pl.col("sensor_value").is_finite()).then("sensor_value"))
-    lost = rows.filter(pl.col("said").is_not_null() & pl.col("sensor_value").is_null())
-    for (said,), group in lost.group_by(["said"], maintain_order=True):
+    value, said = numbers(rows["raw_sensor_value"], decimal_comma=layout_delimiter == ";")
+    rows = rows.with_columns(sensor_value=value, other_sensor_text=said)
+    if said.null_count() < said.len():
         says = "expected a number; the detection is loaded without it"
-        collector.tell(
-            Code.VALUE_UNREADABLE, Severity.LOOK, "sensor_value", str(said)[:80], says, "", group["row_number"]
-        )
-    return rows.with_columns(other_sensor_text=pl.when(pl.col("sensor_value").is_null()).then("said")).drop("said")
+        lost = rows.filter(said.is_not_null())
+        collector.tell_each(Code.VALUE_UNREADABLE, "sensor_value", lost["other_sensor_text"], lost["row_number"], says)
+    return rows
 
 
 def _events(rows: pl.DataFrame, layout: Layout, readers: dict[str, Canonical], collector: Collector) -> None:

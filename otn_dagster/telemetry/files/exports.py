@@ -1,7 +1,7 @@
 """Detections and events of any format to one shape, block by block, into one Parquet file.
 
-Belongs here: what all formats share: times of a whole column, canonical receivers and transmitters, the verdict on every row, the
-columns that are kept as they are, the law. Does not belong here: which columns a format has (``delimited.py``, ``vdat.py``).
+Belongs here: what all formats share: the verdict on every row, the columns that are kept as they are, the law. Does not belong here:
+which columns a format has (``delimited.py``, ``vdat.py``), what their texts mean (``time_columns.py``, ``text_columns.py``).
 
 Shape of detections: row_number, datetime (device time, UTC, microseconds), receiver, transmitter, sensor_value, sensor_unit,
 transmitter_name, transmitter_serial, station_name. Shape of events: row_number, datetime, receiver, description, data, units. After
@@ -10,19 +10,17 @@ them every other column that the file holds, as text.
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from otn_dagster.telemetry import names
-from otn_dagster.telemetry.files import codespaces
-from otn_dagster.telemetry.files.cells import NULL_WORDS
 from otn_dagster.telemetry.files.refusals import MOST_ROWS_NAMED, BadFile, Code, Finding, Refusal, Severity, Why
 from otn_dagster.telemetry.files.tables import NotData
-from otn_dagster.telemetry.files.times import FIRST_YEAR, LAST_YEAR, Order, Zone
+from otn_dagster.telemetry.files.times import FIRST_YEAR, LAST_YEAR
 
 DETECTIONS = {
     "row_number": pl.Int64,
@@ -38,6 +36,7 @@ EVENTS = {
     **dict.fromkeys(["receiver", "description", "data", "units"], pl.String),
 }
 SHAPES = {"detections": DETECTIONS, "events": EVENTS}
+RISING = dict.fromkeys(["row_number", "datetime"], "DELTA_BINARY_PACKED")  # smaller and quicker where values rise
 MOST_REFUSALS_LISTED = 1_000
 MOST_FINDINGS = 200
 UNEDITED = "Send the manufacturer's export unedited."
@@ -137,6 +136,17 @@ class Collector:
         told.rows += numbers[: MOST_ROWS_NAMED - len(told.rows)]
         told.count += len(numbers)
 
+    def tell_each(self, code: Code, column: str, found: pl.Series, rows: pl.Series, says: str) -> None:
+        """One finding a value, for those that come first; the rest together: their number costs nothing."""
+        frame = pl.DataFrame({"found": found.str.slice(0, 80), "row": rows})
+        named = frame["found"].unique(maintain_order=True).head(MOST_FINDINGS).to_list()
+        first = frame.filter(pl.col("found").is_in(named)).group_by("found", maintain_order=True).agg("row")
+        for value, numbers in first.iter_rows():
+            self.tell(code, Severity.LOOK, column, value, says, "", numbers)
+        rest = frame.filter(~pl.col("found").is_in(named))["row"]
+        if rest.len():
+            self.tell(code, Severity.LOOK, column, "other values", says, "", rest)
+
     def columns(self, read: Iterable[str], kept: Iterable[str]) -> None:
         """Names of columns that hold anything."""
         for what, some in (("read", read), ("kept", kept)):
@@ -178,9 +188,14 @@ class Collector:
 
     def _write(self, good: pl.DataFrame) -> None:
         self.usable += good.height
-        table = good.to_arrow()
+        table = good.to_arrow(compat_level=pl.CompatLevel.newest())
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._staging, table.schema, compression="zstd")
+            repeated: Any = [
+                name for name in good.columns if name not in RISING
+            ]  # pyarrow takes names too; its types do not say so
+            self._writer = pq.ParquetWriter(
+                self._staging, table.schema, compression="zstd", use_dictionary=repeated, column_encoding=RISING
+            )
         if good.height:
             self._writer.write_table(table, row_group_size=122_880)
             self.receivers |= set(good["receiver"].unique())
@@ -228,98 +243,3 @@ class Collector:
             self.first,
             self.last,
         )
-
-
-# Times -------------------------------------------------------------------------------------------------------------
-
-
-def time_text(column: str) -> pl.Expr:
-    """A column's text, ready for ``parse_times``."""
-    return pl.col(column).str.strip_chars()
-
-
-def parse_times(text: pl.Expr, order: Order | None) -> pl.Expr:
-    """Text as naive times: ISO with T or blank, fraction, Z; dates in numbers by the column's order."""
-    iso = text.str.replace("T", " ", literal=True).str.strip_suffix("Z")
-    formats = ["%Y-%m-%d %H:%M:%S%.f"]
-    read = [iso.str.to_datetime(f, time_unit="us", strict=False) for f in formats]
-    if order is not None:
-        slashed = text.str.replace(r"^(\d{1,2})[.\-](\d{1,2})[.\-]", "$1/$2/").str.replace(r"/(\d\d)(\s|$)", "/20$1$2")
-        first = "%d/%m/%Y" if order is Order.DAY_FIRST else "%m/%d/%Y"
-        for clock in (" %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p"):
-            read.append(slashed.str.to_datetime(first + clock, time_unit="us", strict=False))
-    return pl.coalesce(read)
-
-
-def rarer_times(text: pl.Expr) -> pl.Expr:
-    """Text that ``parse_times`` leaves: without seconds, with slashes, with an offset of its own (applied)."""
-    iso = text.str.replace("T", " ", literal=True).str.strip_suffix("Z").str.replace_all("/", "-", literal=True)
-    offset = r"\s*([+-])(\d\d):?(\d\d)$"
-    minutes = text.str.extract(offset, 2).cast(pl.Int64) * 60 + text.str.extract(offset, 3).cast(pl.Int64)
-    signed = pl.when(text.str.extract(offset, 1) == "-").then(-minutes).otherwise(minutes)
-    bare = iso.str.replace(offset, "")
-    clocks = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
-    with_offset = pl.coalesce([bare.str.to_datetime(f, time_unit="us", strict=False) for f in clocks]) - pl.duration(
-        minutes=signed
-    )
-    plain = [iso.str.to_datetime(f, time_unit="us", strict=False) for f in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")]
-    return pl.coalesce(with_offset, *plain)
-
-
-def to_utc(time: pl.Expr, zone: Zone | None) -> pl.Expr:
-    """Local times as UTC; an hour that summer time doubles is the first of the two."""
-    if zone is None or zone.is_utc:
-        return time
-    if zone.offset is not None:
-        return time - zone.offset
-    local = time.dt.replace_time_zone(zone.place, ambiguous="earliest", non_existent="null")
-    return local.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-
-
-# Identifiers -------------------------------------------------------------------------------------------------------
-
-
-class Canonical:
-    """Texts in canonical form, each distinct text worked out once for a file."""
-
-    def __init__(self, how: Callable[[str], str | None]):
-        """``how`` gives None for what cannot be read."""
-        self._how = how
-        self._known: dict[str, str | None] = {}
-
-    def of(self, column: pl.Series) -> pl.Series:
-        """The column in canonical form."""
-        distinct = column.unique().drop_nulls().to_list()
-        for text in distinct:
-            if text not in self._known:
-                self._known[text] = self._how(text)
-        changed = {text: self._known[text] for text in distinct if self._known[text] != text}
-        if not changed:
-            return column
-        return column.replace_strict(list(changed), list(changed.values()), default=column, return_dtype=pl.String)
-
-    @property
-    def texts(self) -> list[str]:
-        """All texts that were seen."""
-        return list(self._known)
-
-    @property
-    def changed(self) -> dict[str, str]:
-        """Texts that were written otherwise, with their canonical form."""
-        return {text: known for text, known in self._known.items() if known is not None and known != text}
-
-
-def receiver_name(text: str) -> str | None:
-    """``VR2AR-69`` + serial and ``VR2W 109924`` as model and serial: ``VR2W-109924``; None for what names no receiver."""
-    return names.receiver(text)
-
-
-def transmitter_name(text: str) -> str | None:
-    """A transmitter's full id in canonical form."""
-    return codespaces.canonical_transmitter(text)
-
-
-def nothing(text: pl.Expr) -> pl.Expr:
-    """Text without words for nothing."""
-    lowered = text.str.strip_chars().str.to_lowercase()
-    return pl.when(lowered.is_in(list(NULL_WORDS)) | (lowered == "")).then(None).otherwise(text)

@@ -7,18 +7,19 @@ here: what it would change in what is loaded (``loading/rehearsal.py``).
 import datetime as dt
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from otn_dagster.telemetry.files import container, delimited, deployments, project_form, signatures, tags, vdat, vendor
+from otn_dagster.telemetry.files import container, delimited, project_form, sheets, signatures, vdat
 from otn_dagster.telemetry.files.cells import is_null, plain
 from otn_dagster.telemetry.files.reading import guarded, read_export
 from otn_dagster.telemetry.files.refusals import BadFile, Finding, Refusal, Topic, Undecided, ranked
+from otn_dagster.telemetry.files.sheets import SHEETS
 from otn_dagster.telemetry.files.tables import Found
 from otn_dagster.telemetry.files.text import Head
-from otn_dagster.telemetry.files.typed import Situation, Typed
+from otn_dagster.telemetry.files.typed import Situation
 
 MOST_REFUSALS = 200
 
@@ -80,18 +81,13 @@ def guess_kind(path: Path) -> str | None:
 
 def _guess_sheet(path: Path) -> str | None:
     try:
-        sheets = container.read_sheets(path)
+        found = container.read_sheets(path)
     except BadFile:
         return None
     rows: Counter[str] = Counter()
-    finders: dict[str, Callable[..., Found]] = {
-        "tags": tags.find,
-        "deployments": deployments.find,
-        "vendor": vendor.find,
-    }
-    for kind, find in finders.items():
+    for kind, sheet in SHEETS.items():
         try:
-            rows[kind] = find(sheets).rows
+            rows[kind] = sheet.find(found).rows
         except BadFile as error:
             if error.rows:
                 rows[kind] = 0  # a sheet of this kind that lacks a column
@@ -117,14 +113,7 @@ def _look(path: Path, kind: str, collectioncode: str | None, now: dt.datetime, a
         form = project_form.read_project_form(path)
         unread = f"; {len(form.unread)} line(s) could not be read: {form.unread[0][1]!r}" if form.unread else ""
         says = f"The form of {form.title!r} with {len(form.contacts)} people and {len(form.species)} species{unread}."
-        return Preview(
-            kind,
-            "project metadata form",
-            "ready",
-            says,
-            {"rows of the file": 1, "loaded": 1},
-            collections=_code(form.code),
-        )
+        return Preview(kind, "project metadata form", "ready", says, {}, collections=_code(form.code))
     if kind in ("detections", "events"):
         return _look_at_export(path, kind, accepts)
     return _look_at_sheet(path, kind, collectioncode, now)
@@ -152,19 +141,16 @@ def _look_at_export(path: Path, kind: str, accepts: Collection[str]) -> Preview:
         law,
         ranked(export.findings),
         export.refused[:MOST_REFUSALS],
-        None,
-        [],
-        export.receivers,
-        export.columns,
+        receivers=export.receivers,
+        columns=export.columns,
     )
 
 
 def _look_at_sheet(path: Path, kind: str, collectioncode: str | None, now: dt.datetime) -> Preview:
-    find, column, how = _SHEETS[kind]
-    found = find(container.read_sheets(path))
-    named = _named_collections(found, column)
-    code = collectioncode or (named[0] if named else "XXX")
-    typed = how(found.tables, Situation(code, now))
+    found = sheets.find(path, kind)
+    sheet = SHEETS[kind]
+    named = _named_collections(found, sheet.collection)
+    typed = sheet.type(found.tables, Situation(collectioncode or (named[0] if named else "XXX"), now))
     law = {
         "rows of the file": found.container_rows,
         "loaded": typed.loaded,
@@ -172,22 +158,17 @@ def _look_at_sheet(path: Path, kind: str, collectioncode: str | None, now: dt.da
         "refused": len(typed.refused),
         "not data": {str(reason): rows for reason, rows in found.not_data.items()},
     }
-    what, key = {
-        "tags": ("animals", "catalognumber"),
-        "deployments": ("deployments", "catalognumber"),
-        "vendor": ("transmitters", "vue_id"),
-    }[kind]
-    count = len({row[key] for row in typed.rows})
-    says = f"{typed.loaded:,} of {found.rows:,} rows can be loaded: {count:,} {what}."
-    findings = ranked([*found.findings, *typed.findings])
-    roles = {table.role for table in found.tables}
-    name = (
-        "GLATOS workbook"
-        if any(role.startswith("glatos") for role in roles)
-        else f"{kind.removesuffix('s')} metadata sheet"
-    )
+    count = len({row[sheet.key] for row in typed.rows})
     return Preview(
-        kind, name, "ready", says, law, findings, typed.refused[:MOST_REFUSALS], None, named, [], typed.columns
+        kind,
+        sheets.format_of(kind, found),
+        "ready",
+        f"{typed.loaded:,} of {found.rows:,} rows can be loaded: {count:,} {sheet.counts}.",
+        law,
+        ranked([*found.findings, *typed.findings]),
+        typed.refused[:MOST_REFUSALS],
+        collections=named,
+        columns=typed.columns,
     )
 
 
@@ -199,24 +180,6 @@ def _named_collections(found: Found, column: str) -> list[str]:
             if not is_null(cell):
                 counted[plain(cell).upper().split(".")[-1]] += 1
     return [code for code, _ in counted.most_common()]
-
-
-_SHEETS: Mapping[str, tuple[Callable[..., Found], str, Callable[[Sequence[Any], Situation], Typed]]] = {
-    "tags": (tags.find, "project_code", tags.type_tags),
-    "deployments": (deployments.find, "otn_array", deployments.type_deployments),
-    "vendor": (vendor.find, "", vendor.type_specifications),
-}
-
-
-def law_sentence(law: Mapping[str, Any]) -> str:
-    """``13 rows of the file = 9 loaded + 0 repeated + 1 refused + 3 not data (header 1, above the header 2)``."""
-    if "rows of the file" not in law:
-        return ""
-    parts = [f"{law[name]:,} {name}" for name in ("loaded", "usable", "repeated", "refused") if name in law]
-    aside = law.get("not data") or {}
-    why = ", ".join(f"{reason} {rows:,}" for reason, rows in aside.items())
-    parts.append(f"{sum(aside.values()):,} not data" + (f" ({why})" if why else ""))
-    return f"{law['rows of the file']:,} rows of the file = " + " + ".join(parts)
 
 
 def as_json(preview: Preview) -> dict[str, Any]:

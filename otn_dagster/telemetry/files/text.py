@@ -139,6 +139,8 @@ def _clean(block: bytes) -> bytes:
         block = block.replace(b"\x00", "\ufffd".encode())
     if b"\r" in block and b"\n" not in block:
         block = block.replace(b"\r", b"\n")
+    if block.isascii():
+        return block
     try:
         block.decode("utf-8")
         return block
@@ -156,12 +158,17 @@ def _as_text(data: bytes) -> str:
 
 
 def frames(head: Head, width: int) -> Iterator[pl.DataFrame]:
-    """Every line of a file as a row: ``row_number`` (from 1, header and blank lines counted), ``c0`` ... of text, null where empty."""
+    """Every line of a file as a row: ``row_number`` (from 1, header and blank lines counted), ``c0`` ... of text, null where empty.
+
+    One column more than the header has, and many more where a line of the block fills it.
+    """
     first = 1
-    schema = {f"c{i}": pl.String for i in range(width + EXTRA_FIELDS)}
+    wide, wider = ({f"c{i}": pl.String for i in range(width + more)} for more in (1, EXTRA_FIELDS))
     for block in text_blocks(head):
         quoted = b'"' in block
-        frame = read_block(block, schema, head.delimiter, quoted)
+        frame = read_block(block, wide, head.delimiter, quoted)
+        if frame[f"c{width}"].null_count() < frame.height:
+            frame = read_block(block, wider, head.delimiter, quoted)
         yield frame.with_row_index("row_number", offset=first).with_columns(pl.col("row_number").cast(pl.Int64))
         first += frame.height
 
@@ -197,17 +204,23 @@ def read_block(block: bytes, schema: Mapping[str, type[pl.DataType]], delimiter:
 
 
 def is_cut_off(head: Head) -> bool:
-    """Whether a file ends in the middle of its last line: without a line end, and with fewer fields than any other line."""
+    """Whether a file ends in the middle of its last line: without a line end, and with fewer fields than any other line.
+
+    Reads on only until a line as short as the last is found, so a file that is whole costs its first lines.
+    """
     with head.path.open("rb") as handle:
-        handle.seek(-1, 2)
-        if head.encoding != "utf-8" or handle.read(1) in b"\r\n":
-            return False
+        handle.seek(-min(LONGEST_LINE, head.size), 2)
+        end = handle.read()
+    if head.encoding != "utf-8" or end.endswith((b"\r", b"\n")):
+        return False
     mark = head.delimiter.encode()
-    shortest, last = None, None
+    fields = re.split(rb"[\r\n]", end)[-1].count(mark)
+    longer = as_short = 0
     for block in text_blocks(head):
         for line in block.split(b"\n"):
             if line.strip():
-                if last is not None:
-                    shortest = last if shortest is None else min(shortest, last)
-                last = line.count(mark)
-    return shortest is not None and last is not None and last < shortest
+                longer += line.count(mark) > fields
+                as_short += line.count(mark) <= fields
+            if as_short > 1:  # the last line is one
+                return False
+    return longer > 0

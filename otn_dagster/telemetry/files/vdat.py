@@ -15,11 +15,12 @@ from pathlib import Path
 
 import polars as pl
 
-from otn_dagster.telemetry.files import exports
-from otn_dagster.telemetry.files.exports import Canonical, Collector, Export
+from otn_dagster.telemetry.files.exports import Collector, Export
 from otn_dagster.telemetry.files.refusals import BadFile, Code, Severity, Topic, Undecided
 from otn_dagster.telemetry.files.tables import NotData
 from otn_dagster.telemetry.files.text import Head, compact, frames, is_cut_off
+from otn_dagster.telemetry.files.text_columns import Canonical, receiver_name, transmitter_name
+from otn_dagster.telemetry.files.time_columns import read_times, with_fraction
 
 NAME = "Fathom / VDAT log"
 SIGNATURE = re.compile(r"^VEMCO DATA LOG,(?P<schema>\d[\w.]*)(?:,(?P<writer>.*))?$")
@@ -59,7 +60,7 @@ def read(head: Head, kind: str, target: Path, answers: Mapping[str, str]) -> Exp
     fields = fields_of(head)
     width = 1 + max(max(places.values(), default=0) for places in fields.values())
     with Collector(kind, NAME, target) as collector:
-        readers = {"receiver": Canonical(exports.receiver_name), "transmitter": Canonical(exports.transmitter_name)}
+        readers = {"receiver": Canonical(receiver_name), "transmitter": Canonical(transmitter_name)}
         others: dict[str, int] = {}
         errors: list[str] = []
         for raw in frames(head, width):
@@ -115,11 +116,8 @@ def _take(
 def _common(rows: pl.DataFrame, places: dict[str, int], readers: dict[str, Canonical]) -> pl.DataFrame:
     model, serial, time = (_field(places, name) for name in ("model", "serialnumber", "devicetimeutc"))
     rows = rows.with_columns(raw_time=time, raw_receiver=pl.concat_str(model, serial, separator="-"))
-    text = exports.time_text("raw_time")
-    rows = rows.with_columns(datetime=exports.parse_times(text, None))
-    if rows["datetime"].null_count():
-        rows = rows.with_columns(datetime=pl.coalesce("datetime", exports.rarer_times(text)))
-    return rows.with_columns(receiver=readers["receiver"].of(rows["raw_receiver"]))
+    found, _ = read_times(rows["raw_time"], None)
+    return rows.with_columns(datetime=found, receiver=readers["receiver"].of(rows["raw_receiver"]))
 
 
 def _field(places: dict[str, int], name: str) -> pl.Expr:
@@ -193,7 +191,7 @@ def _named(record: str, places: dict[str, int]) -> tuple[pl.Expr, pl.Expr]:
             "{} UTC", _external("externaltimeutc", "externaldifferences", pl.col("datetime"), places)
         )
     if record == "CLOCK_SET":
-        prior = exports.parse_times(_field(places, "priordevicetimeutc"), None)
+        prior = with_fraction(_field(places, "priordevicetimeutc"))
         true = _external("", "priordifferences", prior, places)
         return pl.lit("Clock Set"), pl.format("{} UTC at {}", true, prior.dt.strftime("%Y-%m-%d %H:%M:%S%.6f"))
     if record == "CFG_CHANNEL":
@@ -213,7 +211,7 @@ def _external(time: str, difference: str, device: pl.Expr, places: dict[str, int
     """True time as text: by the difference, which is finer, or else as the log says it."""
     seconds = _field(places, difference).cast(pl.Float64, strict=False)
     by_difference = device + pl.duration(microseconds=(seconds * 1_000_000).round(0).cast(pl.Int64))
-    said = exports.parse_times(_field(places, time), None) if time else pl.lit(None, pl.Datetime("us"))
+    said = with_fraction(_field(places, time)) if time else pl.lit(None, pl.Datetime("us"))
     return pl.coalesce(by_difference, said).dt.strftime("%Y-%m-%d %H:%M:%S%.6f")
 
 

@@ -1,7 +1,7 @@
-"""A deployment sheet into the node database: ``c_shortform`` → ``stations``, ``rcvr_locations`` → ``moorings``.
+"""A deployment sheet into the upper tables: ``rcvr_locations`` → ``stations`` and ``moorings``.
 
-Belongs here: writing what ``files/deployments.py`` read. Does not belong here: judging it (``checks/deployments.py``) and what
-it means for detections that waited (``promotion.py``).
+Belongs here: writing what ``files/deployments.py`` typed. Does not belong here: the tables before (``staging.py``), the checks
+(``checks/deployments.py``), what it means for detections that waited (``promotion.py``).
 """
 
 from typing import Any
@@ -11,42 +11,12 @@ from psycopg import sql
 from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, names, readings, submissions
-from otn_dagster.telemetry.files import container, deployments, glatos
-from otn_dagster.telemetry.files.reading import guarded
+from otn_dagster.telemetry import decisions, names, submissions
 from otn_dagster.telemetry.files.refusals import Topic
-from otn_dagster.telemetry.files.tables import Found
-from otn_dagster.telemetry.files.typed import Typed
 from otn_dagster.telemetry.loading import staging
 from otn_dagster.telemetry.loading.merging import Difference, merge
-from otn_dagster.telemetry.project_tables import ensure_project_tables, table
+from otn_dagster.telemetry.project_tables import table
 from otn_dagster.telemetry.submissions import Submission
-
-
-def load_raw(connection: Connection, settings: Settings, submission: Submission) -> Found:
-    """Read the file once and keep its rows as submitted. Safe to repeat: replaces the rows of this submission."""
-    submissions.require_project(connection, submission)
-    with guarded(submission.path(settings)):
-        found = deployments.find(container.read_sheets(submission.path(settings)))
-    ensure_project_tables(connection, submission.collectioncode, "deployments")
-    box = staging.project_box(connection, submission.collectioncode)
-    situation = readings.situation_of(connection, submission, box)
-    is_glatos = any(one.role == glatos.DEPLOYMENT.role for one in found.tables)
-    name = "GLATOS workbook" if is_glatos else "deployment metadata sheet"
-    staging.keep_raw(connection, submission, "c_shortform", found, situation, name)
-    return found
-
-
-def load_intermediate(connection: Connection, settings: Settings, submission: Submission) -> Typed:
-    """Type and judge the raw rows, once, into ``rcvr_locations``. Safe to repeat: replaces the rows of this submission.
-
-    Raises Undecided where the sheet does not say which of two things it means.
-    """
-    raw, situation = staging.read_raw(connection, submission, "c_shortform")
-    with guarded(submission.path(settings)):
-        typed = deployments.type_deployments(raw, situation)
-    staging.keep_typed(connection, submission, "rcvr_locations", typed)
-    return typed
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> tuple[Difference, list[str]]:
@@ -56,7 +26,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     by natural key. Raises LoadingLocked during a push and HeldForPerson where information would be removed.
     """
     pushes.loading_allowed(connection, settings, submission.node)
-    rows = staging.read_typed(connection, submission, "rcvr_locations")
+    rows = staging.read_typed(connection, submission)
     code = submission.collectioncode
     accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"
     usage = dict(connection.execute("select upper(model), usage from obis.instrument_models").fetchall())

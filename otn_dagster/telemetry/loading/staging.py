@@ -1,54 +1,100 @@
 """Rows of a sheet on their way: as submitted, and as typed and judged.
 
-Belongs here: the raw and the intermediate tables of sheets, written by one step and read by the next. Does not belong here: typing
-(``files/``), the upper tables.
+Belongs here: the raw and the intermediate tables of tag and deployment sheets (``c_tag_meta`` → ``tag_cache``, ``c_shortform`` →
+``rcvr_locations``), written by one step and read by the next. Does not belong here: typing (``files/``), the upper tables.
 """
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import readings, submissions
-from otn_dagster.telemetry.files import tables
+from otn_dagster.telemetry.files import sheets, tables
+from otn_dagster.telemetry.files.reading import guarded
+from otn_dagster.telemetry.files.refusals import Finding
+from otn_dagster.telemetry.files.sheets import SHEETS
 from otn_dagster.telemetry.files.tables import Found, Row, Table
 from otn_dagster.telemetry.files.typed import Situation, Typed
-from otn_dagster.telemetry.project_tables import table
+from otn_dagster.telemetry.project_tables import ensure_project_tables, table
 from otn_dagster.telemetry.readings import Reading
 from otn_dagster.telemetry.submissions import Counts, Submission
 
 
-def keep_raw(
-    connection: Connection, submission: Submission, name: str, found: Found, situation: Situation, format_name: str
-) -> None:
-    """Rows of a sheet as they stand into a raw table of the project, and what is needed to type them again.
+@dataclass(frozen=True)
+class Staged:
+    """Where the rows of a kind of sheet stand: as submitted, and as typed."""
+
+    raw: str
+    typed: str
+
+
+STAGED = {"tags": Staged("c_tag_meta", "tag_cache"), "deployments": Staged("c_shortform", "rcvr_locations")}
+
+
+def keep_raw(connection: Connection, settings: Settings, submission: Submission) -> Found:
+    """Read a sheet once; its rows go as they stand into the raw table of the project, with what is needed to type them again.
 
     Safe to repeat: replaces what this submission had there.
     """
-    target = table(submission.collectioncode, name)
-    connection.execute(sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key])
+    submissions.require_project(connection, submission)
+    with guarded(submission.path(settings)):
+        found = sheets.find(submission.path(settings), submission.kind)
+    ensure_project_tables(connection, submission.collectioncode, submission.kind)
+    situation = readings.situation_of(connection, submission, project_box(connection, submission.collectioncode))
+    target = _emptied(connection, submission, STAGED[submission.kind].raw)
     statement = sql.SQL("copy {} (submission_key, sheet, row_number, cells) from stdin").format(target)
     with connection.cursor().copy(statement) as copy:
         for one in found.tables:
             for row in one.rows:
                 copy.write_row((submission.submission_key, row.sheet, row.number, json.dumps(row.cells)))
-    kept = tables.as_json(found)
-    reading = Reading(format_name, kept, readings.as_json(situation), found.container_rows, found.not_data, {})
+    kept, name = tables.as_json(found), sheets.format_of(submission.kind, found)
+    reading = Reading(name, kept, readings.as_json(situation), found.container_rows, found.not_data, {})
     readings.keep(connection, submission, reading)
     readings.write_findings(connection, submission.submission_key, "raw", found.findings)
+    return found
 
 
-def read_raw(connection: Connection, submission: Submission, name: str) -> tuple[list[Table], Situation]:
+def keep_typed(connection: Connection, settings: Settings, submission: Submission) -> Typed:
+    """Type and judge the raw rows, once, into the intermediate table; refused rows and findings beside it.
+
+    Safe to repeat: replaces what this submission had there. Raises Undecided where the sheet does not say which of two things it means.
+    """
+    raw, situation = _read_raw(connection, submission)
+    with guarded(submission.path(settings)):
+        typed = SHEETS[submission.kind].type(raw, situation)
+    own = {"submission_key": submission.submission_key, "collectioncode": submission.collectioncode}
+    full = [{**row, **own, "other": json.dumps(row["other"], default=str)} for row in typed.rows]
+    copy_rows(connection, _emptied(connection, submission, STAGED[submission.kind].typed), full)
+    readings.note_columns(connection, submission.submission_key, typed.columns)
+    keep_outcome(connection, submission, "typed", typed, typed.findings)
+    return typed
+
+
+def keep_outcome(
+    connection: Connection, submission: Submission, step: str, typed: Typed, findings: Iterable[Finding]
+) -> None:
+    """Refused rows, findings and counts of a typed sheet. Safe to repeat: replaces those of this submission."""
+    submissions.keep_refusals(connection, submission.submission_key, typed.refused)
+    readings.write_findings(connection, submission.submission_key, step, findings)
+    refused = len(typed.refused)
+    counts = Counts(typed.loaded + typed.repeated + refused, typed.loaded, typed.repeated, refused)
+    submissions.note_counts(connection, submission.submission_key, counts)
+
+
+def _read_raw(connection: Connection, submission: Submission) -> tuple[list[Table], Situation]:
     """The tables of a submission as its first step left them, and what they are judged against."""
     reading = readings.of(connection, submission.submission_key)
     if reading is None:
         raise LookupError(f"{submission.submission_key} was not read: run the first step of its chain")
     rows = connection.execute(
         sql.SQL("select sheet, row_number, cells from {} where submission_key = %s order by 1, 2").format(
-            table(submission.collectioncode, name)
+            table(submission.collectioncode, STAGED[submission.kind].raw)
         ),
         [submission.submission_key],
     ).fetchall()
@@ -56,28 +102,19 @@ def read_raw(connection: Connection, submission: Submission, name: str) -> tuple
     return found, readings.frozen_situation(connection, submission, reading)
 
 
-def keep_typed(connection: Connection, submission: Submission, name: str, typed: Typed) -> None:
-    """Typed rows into an intermediate table, refused rows and findings beside it. Safe to repeat: replaces this submission's."""
+def _emptied(connection: Connection, submission: Submission, name: str) -> sql.Composable:
+    """A table of the project, without the rows of this submission."""
     target = table(submission.collectioncode, name)
     connection.execute(sql.SQL("delete from {} where submission_key = %s").format(target), [submission.submission_key])
-    own = {"submission_key": submission.submission_key, "collectioncode": submission.collectioncode}
-    full = [{**row, **own, "other": json.dumps(row["other"], default=str)} for row in typed.rows]
-    copy_rows(connection, target, full)
-    submissions.keep_refusals(connection, submission.submission_key, typed.refused)
-    readings.write_findings(connection, submission.submission_key, "typed", typed.findings)
-    readings.note_columns(connection, submission.submission_key, typed.columns)
-    counts = Counts(
-        typed.loaded + typed.repeated + len(typed.refused), typed.loaded, typed.repeated, len(typed.refused)
-    )
-    submissions.note_counts(connection, submission.submission_key, counts)
+    return target
 
 
-def read_typed(connection: Connection, submission: Submission, name: str) -> list[dict[str, Any]]:
+def read_typed(connection: Connection, submission: Submission) -> list[dict[str, Any]]:
     """Typed rows of a submission as the step before left them."""
     with connection.cursor(row_factory=dict_row) as cursor:
         query = sql.SQL("select * from {} where submission_key = %s order by sheet, row_number, part")
         return cursor.execute(
-            query.format(table(submission.collectioncode, name)), [submission.submission_key]
+            query.format(table(submission.collectioncode, STAGED[submission.kind].typed)), [submission.submission_key]
         ).fetchall()
 
 

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import missing_metadata, plots, readings
+from otn_dagster.telemetry.files import law
 from otn_dagster.telemetry.files.exports import Export
 from otn_dagster.telemetry.files.refusals import Finding, Severity, ranked
 from otn_dagster.telemetry.files.tables import Found
@@ -25,7 +26,7 @@ from otn_dagster.telemetry.loading import deployments as load_deployments
 from otn_dagster.telemetry.loading import detections as load_detections
 from otn_dagster.telemetry.loading import events as load_events
 from otn_dagster.telemetry.loading import project as load_project
-from otn_dagster.telemetry.loading import promotion
+from otn_dagster.telemetry.loading import promotion, staging
 from otn_dagster.telemetry.loading import tags as load_tags
 from otn_dagster.telemetry.loading import vendor as load_vendor
 from otn_dagster.telemetry.submissions import Submission
@@ -64,13 +65,13 @@ def otn_resources(connection: Connection, settings: Settings, submission: Submis
 
 def raw_tags(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Keep the tag sheet's rows as submitted."""
-    found = load_tags.load_raw(connection, settings, submission)
+    found = staging.keep_raw(connection, settings, submission)
     return _own_table(connection, submission, found.rows, _found_facts(found), "c_tag_meta")
 
 
 def tag_cache(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Type and judge the tag sheet's rows and name animals and transmitters."""
-    typed = load_tags.load_cache(connection, settings, submission)
+    typed = staging.keep_typed(connection, settings, submission)
     facts = {
         **_typed_facts(connection, submission, typed),
         "animals": len({tag["catalognumber"] for tag in typed.rows}),
@@ -93,13 +94,13 @@ def otn_animals_and_transmitters(
 
 def raw_deployments(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Keep the deployment sheet's rows as submitted."""
-    found = load_deployments.load_raw(connection, settings, submission)
+    found = staging.keep_raw(connection, settings, submission)
     return _own_table(connection, submission, found.rows, _found_facts(found), "c_shortform")
 
 
 def rcvr_locations(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Type and judge the deployment sheet's rows and name deployments."""
-    typed = load_deployments.load_intermediate(connection, settings, submission)
+    typed = staging.keep_typed(connection, settings, submission)
     rows = typed.rows
     facts = {
         **_typed_facts(connection, submission, typed),
@@ -266,8 +267,8 @@ def _export_report(export: Export, facts: dict[str, Any]) -> StepReport:
 
 
 def _law(connection: Connection, submission: Submission) -> dict[str, Any]:
-    law = readings.law(connection, submission.submission_key)
-    return {"law": readings.law_sentence(law)} if law else {}
+    found = readings.law(connection, submission.submission_key)
+    return {"law": law.sentence(found)} if found else {}
 
 
 def _said(findings: list[Finding]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""A tag sheet into the node database: ``c_tag_meta`` → ``tag_cache`` → ``otn_animals`` and ``otn_transmitters``.
+"""A tag sheet into the upper tables: ``tag_cache`` → ``otn_animals`` and ``otn_transmitters``.
 
-Belongs here: writing what ``files/tags.py`` read. Does not belong here: judging it (``checks/tags.py``).
+Belongs here: writing what ``files/tags.py`` typed. Does not belong here: the tables before (``staging.py``), the checks
+(``checks/tags.py``).
 """
 
 import datetime as dt
@@ -11,41 +12,13 @@ from psycopg import sql
 from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, overrides, readings, submissions
-from otn_dagster.telemetry.files import container, tags
-from otn_dagster.telemetry.files.reading import guarded
+from otn_dagster.telemetry import decisions, overrides, submissions
 from otn_dagster.telemetry.files.refusals import Topic
-from otn_dagster.telemetry.files.tables import Found
 from otn_dagster.telemetry.files.tags import Window
-from otn_dagster.telemetry.files.typed import Typed
 from otn_dagster.telemetry.loading import staging
 from otn_dagster.telemetry.loading.merging import Difference, merge
-from otn_dagster.telemetry.project_tables import ensure_project_tables, table
+from otn_dagster.telemetry.project_tables import table
 from otn_dagster.telemetry.submissions import Submission
-
-
-def load_raw(connection: Connection, settings: Settings, submission: Submission) -> Found:
-    """Read the file once and keep its rows as submitted. Safe to repeat: replaces the rows of this submission."""
-    submissions.require_project(connection, submission)
-    with guarded(submission.path(settings)):
-        found = tags.find(container.read_sheets(submission.path(settings)))
-    ensure_project_tables(connection, submission.collectioncode, "tags")
-    box = staging.project_box(connection, submission.collectioncode)
-    situation = readings.situation_of(connection, submission, box)
-    staging.keep_raw(connection, submission, "c_tag_meta", found, situation, "tag metadata sheet")
-    return found
-
-
-def load_cache(connection: Connection, settings: Settings, submission: Submission) -> Typed:
-    """Type and judge the raw rows, once, into ``tag_cache``. Safe to repeat: replaces the rows of this submission.
-
-    Raises Undecided where the sheet does not say which of two things it means.
-    """
-    raw, situation = staging.read_raw(connection, submission, "c_tag_meta")
-    with guarded(submission.path(settings)):
-        typed = tags.type_tags(raw, situation)
-    staging.keep_typed(connection, submission, "tag_cache", typed)
-    return typed
 
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> tuple[Difference, Difference]:
@@ -56,7 +29,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     """
     pushes.loading_allowed(connection, settings, submission.node)
     code = submission.collectioncode
-    rows = staging.read_typed(connection, submission, "tag_cache")
+    rows = staging.read_typed(connection, submission)
     accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"
     ends = overrides.tag_ends(connection)
     life = _vendor_life(

@@ -9,13 +9,13 @@ from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import readings, submissions
-from otn_dagster.telemetry.files import container, tables, vendor
+from otn_dagster.telemetry.files import sheets, tables, vendor
 from otn_dagster.telemetry.files.reading import guarded
 from otn_dagster.telemetry.files.tags import Window
 from otn_dagster.telemetry.files.typed import Typed
 from otn_dagster.telemetry.loading import staging
 from otn_dagster.telemetry.readings import Reading
-from otn_dagster.telemetry.submissions import Counts, Submission
+from otn_dagster.telemetry.submissions import Submission
 
 COLUMNS = ["serial_no", "vue_id", "tag_fam", "est_tag_life", "sensor_type", "sensor_unit", "slope", "intercept"]
 
@@ -25,24 +25,13 @@ def load_raw(connection: Connection, settings: Settings, submission: Submission)
     submissions.require_project(connection, submission)
     situation = readings.situation_of(connection, submission, None)
     with guarded(submission.path(settings)):
-        found = vendor.find(container.read_sheets(submission.path(settings)))
+        found = sheets.find(submission.path(settings), submission.kind)
         typed = vendor.type_specifications(found.tables, situation)
     kept = {**tables.as_json(found), "specifications": [[row[column] for column in COLUMNS] for row in typed.rows]}
-    reading = Reading(
-        "tag specification sheet",
-        kept,
-        readings.as_json(situation),
-        found.container_rows,
-        found.not_data,
-        typed.columns,
-    )
+    name, judged = sheets.format_of(submission.kind, found), readings.as_json(situation)
+    reading = Reading(name, kept, judged, found.container_rows, found.not_data, typed.columns)
     readings.keep(connection, submission, reading)
-    readings.write_findings(connection, submission.submission_key, "raw", [*found.findings, *typed.findings])
-    submissions.keep_refusals(connection, submission.submission_key, typed.refused)
-    counts = Counts(
-        typed.loaded + typed.repeated + len(typed.refused), typed.loaded, typed.repeated, len(typed.refused)
-    )
-    submissions.note_counts(connection, submission.submission_key, counts)
+    staging.keep_outcome(connection, submission, "raw", typed, [*found.findings, *typed.findings])
     return typed
 
 
