@@ -27,6 +27,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_SAFE = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # the same language, ten times as fast: every step reads its settings
+
+
 def configuration_folder() -> Path:
     """Where the yaml files are."""
     return Path(os.environ.get("OTN_CONFIG") or PROJECT_ROOT / "config")
@@ -35,7 +40,7 @@ def configuration_folder() -> Path:
 def read_mapping(path: Path) -> dict[str, Any]:
     """A yaml file that holds a mapping, without its empty entries; raises BadConfiguration."""
     try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = yaml.load(path.read_text(encoding="utf-8"), Loader=_SAFE)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadConfiguration(f"{path}: not yaml: {error}") from error
     if not isinstance(written, dict):
@@ -127,9 +132,9 @@ class Settings(Strict):
 def load_settings() -> Settings:
     """Read ``config/*.yaml`` and the environment; raises ValueError naming what is wrong."""
     folder = configuration_folder()
-    nodes_file = yaml.safe_load((folder / "nodes.yaml").read_text(encoding="utf-8"))
+    nodes_file = read_mapping(folder / "nodes.yaml")
     defaults = nodes_file.get("defaults") or {}
-    pushes = yaml.safe_load((folder / "pushes.yaml").read_text(encoding="utf-8"))
+    pushes = read_mapping(folder / "pushes.yaml")
     announced = [AnnouncedPush(**{**entry, "date": str(entry["date"])}) for entry in pushes["announced"]]
     return Settings(
         data=Path(os.environ.get("OTN_DATA") or "data").expanduser().resolve(),

@@ -1,15 +1,17 @@
 """What tests share: a node of their own on a PostgreSQL server that all tests of a process share."""
 
+import contextlib
 import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 import pytest
 
-from otn_dagster import database
+from otn_dagster import database, headless
 from otn_dagster.config import PROJECT_ROOT, Settings, load_settings
 from otn_dagster.embedded import EmbeddedServer
 from tests.livenode import LiveNode
@@ -66,6 +68,20 @@ def live(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(PROJECT_ROOT / "config", folder, ignore=shutil.ignore_patterns("live"))
     monkeypatch.setenv("OTN_CONFIG", str(folder))
     return LiveNode(settings, folder)
+
+
+@contextlib.contextmanager
+def dagster_in_memory(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs and partitions that Dagster keeps in memory: opening a database for each of its events costs more than most steps do."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        patch.setattr(headless, "dagster_instance", lambda: contextlib.nullcontext(instance))
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start real servers come first, so that no worker is left alone with the longest of them."""
+    slow = {item.path for item in items if item.get_closest_marker("end_to_end")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

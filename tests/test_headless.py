@@ -1,10 +1,12 @@
 """The push as Dagster runs it, in this process: what stops it, and that stopping is told."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from otn_dagster import headless
+from tests.conftest import dagster_in_memory
 from tests.node import NEXT_PUSH, Node
 from tests.telemetry.test_loading import fill
 
@@ -12,11 +14,9 @@ pytestmark = pytest.mark.end_to_end
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Dagster home of its own."""
-    (tmp_path / "dagster").mkdir()
-    (tmp_path / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with dagster_in_memory(monkeypatch):
+        yield
 
 
 def test_a_blocking_finding_stops_the_push_and_is_told(node: Node):

@@ -16,7 +16,6 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from otn_dagster.config import BadConfiguration, Settings, Strict, configuration_folder, explain, read_mapping
@@ -147,7 +146,7 @@ def load_streams(folder: Path | None = None) -> StreamSettings:
     """Read ``config/streams.yaml`` and ``config/streams/**/*.yaml``; raises BadConfiguration naming file and key."""
     folder = folder or configuration_folder()
     shared_file = folder / "streams.yaml"
-    shared = yaml.safe_load(shared_file.read_text(encoding="utf-8")) if shared_file.exists() else {}
+    shared = read_mapping(shared_file) if shared_file.exists() else {}
     defaults, by_stream_name = shared.pop("defaults", {}), shared.pop("by_stream_name", {})
     streams: dict[str, Stream] = {}
     origin: dict[str, Path] = {}

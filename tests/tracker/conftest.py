@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from otn_dagster.tracker import people
 from otn_dagster.web import pages, signing_in
 from otn_dagster.web.app import make_app
 from otn_dagster.web.service import Service
-from tests.conftest import new_database
+from tests.conftest import dagster_in_memory, new_database
 from tests.node import PAST_PUSH, Node
 from tests.telemetry.test_loading import fill
 
@@ -33,11 +33,10 @@ def pushed_once(server: EmbeddedServer) -> Iterator[tuple[str, Path]]:
     """(name of a template database, data root) of a node after a real push."""
     folder = Path(tempfile.mkdtemp(prefix="otn-pushed-"))
     url = new_database(server)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("OTN_DATA", str(folder / "data"))
         patch.setenv("OTN_DATABASE_URL", url)
-        patch.setenv("DAGSTER_HOME", str(folder / "dagster"))
-        (folder / "dagster").mkdir()
+        stack.enter_context(dagster_in_memory(patch))
         node = Node(load_settings())
         node.clock("2026-10-01T00:00:00")
         fill(node)

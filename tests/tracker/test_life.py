@@ -1,5 +1,6 @@
 """Loading, pushes, streams and live datasets move their items by themselves; a person where judgement is; drift is only told."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,7 @@ from otn_dagster.streams import requests
 from otn_dagster.tracker import acting, board, completion, drift, flows, follow_live, follow_streams, following, items
 from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
+from tests.conftest import dagster_in_memory
 from tests.livenode import LiveNode, record
 from tests.node import NEXT_PUSH, PAST_PUSH, Node
 from tests.telemetry.test_loading import fill, tag_sheet
@@ -20,10 +22,9 @@ from tests.tracker.conftest import configure
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    (tmp_path / "dagster").mkdir()
-    return tmp_path
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with dagster_in_memory(monkeypatch):
+        yield tmp_path
 
 
 def load(node: Node) -> None:
