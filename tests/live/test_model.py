@@ -12,6 +12,7 @@ from psycopg import sql
 
 from otn_dagster.live import batches, log, records, registry
 from otn_dagster.live.log import Logged, Push
+from tests.effort import times
 from tests.livenode import LiveNode
 
 ITEM = st.fixed_dictionaries({"k": st.sampled_from("abcd"), "v": st.none() | st.integers(0, 3)})
@@ -110,7 +111,7 @@ class Driven:
             assert registry.newest_version(connection, self.name)[0] == 1  # type: ignore[index]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(PUSH | DELETE | REPLACE | OTHER, max_size=9))
 def test_the_table_is_what_a_dictionary_would_be(live: LiveNode, steps: list[tuple[str, list[Any]]]):
     driven = Driven(live)

@@ -1,9 +1,8 @@
 """A process that is killed at any moment tears no store, loses no row that it acknowledged, and needs no hand to go on.
 
-``OTN_KILLS=200`` runs the long mode.
+``OTN_EFFORT=20`` runs the long mode.
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -19,9 +18,10 @@ from otn_dagster.demo.ocean import _noise
 from otn_dagster.streams import arrays
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.store import StreamStore
+from tests import effort
 from tests.streams import worker
 
-KILLS = int(os.environ.get("OTN_KILLS", "20"))
+KILLS = effort.times(10)
 FAR = 100_000
 
 

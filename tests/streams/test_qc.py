@@ -14,6 +14,7 @@ from otn_dagster.streams.ingest import Answer
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.qartod import BadLimits
 from otn_dagster.streams.store import StreamStore
+from tests import effort
 from tests.streams.conftest import CTD, START, every, stream_of
 
 STREAM = stream_of(CTD, tolerances={"least_share_of_announced": 0, "least_share_of_before": 0})
@@ -47,7 +48,7 @@ def all_flags(store: StreamStore) -> dict[str, list[int]]:
     return {name: np.asarray(arrays.array_of(group, name)[:]).tolist() for name in sorted(group.array_keys())}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=effort.times(3), deadline=None)
 @given(st.lists(st.integers(1, 399), min_size=1, max_size=4, unique=True), st.randoms(use_true_random=False))
 def test_flags_do_not_depend_on_the_cut_nor_on_the_order_of_arrival(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], chance

@@ -17,6 +17,7 @@ from otn_dagster.telemetry.files import container, deployments, tags, text
 from otn_dagster.telemetry.files.reading import guarded, read_export
 from otn_dagster.telemetry.files.refusals import BadFile, Undecided
 from otn_dagster.telemetry.files.typed import Situation, Typed
+from tests.effort import times
 from tests.node import Node
 
 NOW = dt.datetime(2026, 11, 1)
@@ -217,7 +218,7 @@ ANY_CELL = st.one_of(
 
 
 @pytest.mark.parametrize("kind", ["tags", "deployments"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_in_any_cell_ends_in_a_verdict(tmp_path: Path, kind: str, data: st.DataObject):
     """And a cell that decides nothing changes nothing of what decides."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from otn_dagster.telemetry import engine, rules
 from otn_dagster.telemetry.inputs import DEPLOYMENTS, DETECTIONS, SEGMENTS
+from tests import effort
 
 Rows = list[dict[str, Any]]
 TAGS = {
@@ -189,7 +190,7 @@ def clocks(draw: Any) -> Rows:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort.times(25), deadline=None)
 @given(
     st.lists(detection, min_size=1, max_size=25),
     st.lists(deployment, max_size=5),

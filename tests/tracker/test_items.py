@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from otn_dagster.tracker import flows, items
 from otn_dagster.tracker.items import Actor, NotAllowed
+from tests.effort import times
 from tests.node import Node
 
 RUN, ADA, BOB = Actor.run("load_tags", "run-1"), Actor.person("ada@example.org"), Actor.person("bob@example.org")
@@ -213,7 +214,7 @@ def test_no_sequence_reaches_a_state_without_its_evidence_or_loses_a_line(node: 
 
     OnThisNode.node = node
     OnThisNode.TestCase.settings = settings(
-        max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=times(20), stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
     )
     OnThisNode.TestCase("runTest").runTest()
 

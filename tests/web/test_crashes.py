@@ -1,6 +1,5 @@
 """What was acknowledged survives whatever is killed; what was not is kept once, however often it is sent."""
 
-import os
 import random
 import shutil
 import signal
@@ -15,10 +14,11 @@ import pytest
 from otn_dagster import database
 from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
+from tests.effort import times
 from tests.livenode import LiveNode
 from tests.web.processes import RECORDS_A_PUSH, Client, ServiceProcess
 
-KILLS = int(os.environ.get("OTN_KILLS", "20"))
+KILLS = times(10)
 FIELDS = {"station_id": "text", "time": "time", "depth": "integer"}
 LIMITS = {"requests_per_second": 100_000, "records_per_day": 10**9}
 
