@@ -76,7 +76,7 @@ def list_datasets() -> None:
             registry.register(connection, dataset)
             table.add_row(name, dataset.kind, *_stands(connection, dataset))
     Console().print(table)
-    for problem in live.problems:
+    for problem in live.problems.values():
         console.print(f"[red]{problem}[/]")
     raise typer.Exit(1 if live.problems else 0)
 

@@ -37,7 +37,7 @@ jobs = [apply_live, submit_live_detections]
 def live_pushes(context: dg.SensorEvaluationContext, live: Live) -> dg.SensorResult:
     """One run brings a dataset up to the newest push, however many there are."""
     found = live.datasets()
-    for problem in found.problems:
+    for problem in found.problems.values():
         context.log.warning(problem)
     with live.connect() as connection:
         wanted = news.due(connection, found.datasets)

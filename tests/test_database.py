@@ -53,6 +53,52 @@ def test_from_the_version_before_keeps_projects_and_their_tables(server: Embedde
     assert "platform.findings" in tables(url)
 
 
+def test_what_sentences_said_is_said_by_codes_after_the_migration(server: EmbeddedServer):
+    url = new_database(server, "template1")
+    database.migrate(url, "0006")
+    with psycopg.connect(url) as connection:
+        for key in ("a", "b"):
+            connection.execute(
+                "insert into platform.submissions (submission_key, node, collectioncode, kind, file_name, sha256, bytes, stored_path, state,"
+                " reason) values (%s, 'OTN', 'HFX', 'tags', 't.csv', %s, 1, %s, 'superseded', 'by b')",
+                [key, key, key],
+            )
+        connection.execute(
+            "insert into platform.stream_requests (stream, mode, asked_by, window_start, window_end, state)"
+            " values ('CE02', 'append', 'Ada', 0, 10, 'requested')"
+        )
+        connection.execute(
+            "insert into platform.stream_request_parts (request_no, part_no, window_start, window_end, state, reason) values"
+            " (1, 1, 0, 5, 'failed', 'not complete after 48 hours: '), (1, 2, 5, 10, 'failed', 'no such stream')"
+        )
+        for what in ("accepted by Bob: it is late: yes", "asked for"):
+            connection.execute(
+                "insert into platform.stream_request_history (request_no, state, what) values (1, 'requested', %s)",
+                [what],
+            )
+        connection.execute("set session_replication_role = replica")  # items without their history
+        for number, blocker in enumerate(
+            ("it waits for the push of 2026-10-15", "it waits for a second person's look", "x", None)
+        ):
+            connection.execute(
+                "insert into platform.tracker_items (flow, subject, title, kind, state, blocker) values"
+                " ('submission', %s, 't', 'tags', 'loading', %s)",
+                [str(number), blocker],
+            )
+    database.migrate(url)
+    with psycopg.connect(url) as connection:
+        said = connection.execute("select accepted_by, why from platform.stream_request_history order by 1 nulls last")
+        assert said.fetchall() == [("Bob", "it is late: yes"), (None, None)]
+        causes = connection.execute("select cause from platform.stream_request_parts order by part_no").fetchall()
+        assert causes == [("expired",), ("failed",)]
+        by = connection.execute("select superseded_by, reason from platform.submissions where submission_key = 'a'")
+        assert by.fetchone() == ("b", "superseded by b")
+        codes = connection.execute("select blocker_code from platform.tracker_items order by subject").fetchall()
+        assert codes == [("next_push",), ("second_look",), ("other",), (None,)]
+        with pytest.raises(psycopg.errors.RaiseException):
+            connection.execute("update platform.stream_request_history set what = ''")
+
+
 def test_processes_that_migrate_at_once_do_it_once(server: EmbeddedServer):
     url = new_database(server, "template1")
     with ThreadPoolExecutor(4) as pool:

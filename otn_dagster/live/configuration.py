@@ -173,12 +173,12 @@ class LiveDatasets:
     """All datasets whose files can be used, and what is wrong with the others: one bad file stops only its dataset."""
 
     datasets: dict[str, Dataset] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)  # by the name of the dataset
 
     def dataset(self, name: str) -> Dataset:
         """The dataset of this name; KeyError says where it would be."""
         if name not in self.datasets:
-            why = next((p for p in self.problems if f"/{name}.yaml" in p), f"there is no config/live/{name}.yaml")
+            why = self.problems.get(name, f"there is no config/live/{name}.yaml")
             raise KeyError(f"live dataset {name!r}: {why}")
         return self.datasets[name]
 
@@ -190,12 +190,13 @@ def live_folder() -> Path:
 
 def load_live(folder: Path | None = None) -> LiveDatasets:
     """Read ``config/live/*.yaml``; never raises: what cannot be used is named in ``problems``."""
-    datasets, problems = {}, []
+    datasets: dict[str, Dataset] = {}
+    problems: dict[str, str] = {}
     for path in sorted((folder or live_folder()).glob("*.yaml")):
         try:
             datasets[path.stem] = read_dataset(path)
         except BadConfiguration as error:
-            problems.append(str(error))
+            problems[path.stem] = str(error)
     return LiveDatasets(datasets, problems)
 
 

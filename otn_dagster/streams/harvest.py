@@ -25,7 +25,7 @@ from otn_dagster.streams.gates import Gate, GateFailed
 from otn_dagster.streams.ingest import APPEND, REFRESH, Answer, Ingested, SchemaChanged, Spread, ingest, refresh_branch
 from otn_dagster.streams.netcdf import BadFile
 from otn_dagster.streams.plan import Window
-from otn_dagster.streams.requests import Part, Request
+from otn_dagster.streams.requests import EXPIRED, FAILED, Part, Request
 from otn_dagster.streams.sources import source_of
 from otn_dagster.streams.sources.base import (
     Bin,
@@ -223,12 +223,9 @@ class Harvester:
             if isinstance(found, Complete):
                 requests.part_becomes(connection, part, "complete", None, [vars(file) for file in found.files])
             elif isinstance(found, Failed) or late:
-                why = (
-                    reason
-                    if isinstance(found, Failed)
-                    else f"not complete after {stream.expires_hours:g} hours: {reason}"
-                )
-                _ask_again(connection, stream, part, why, "failed" if isinstance(found, Failed) else "expired")
+                cause = FAILED if isinstance(found, Failed) else EXPIRED
+                why = reason if cause == FAILED else f"not complete after {stream.expires_hours:g} hours: {reason}"
+                _ask_again(connection, stream, part, why, cause)
             else:
                 requests.part_waits(connection, part, reason, pause(part.looks))
 
@@ -244,8 +241,7 @@ class Harvester:
                 return requests.move(connection, request_no, "skipped", parts[0].reason)
             if any(p.state == "failed" for p in parts):
                 bad = next(p for p in parts if p.state == "failed")
-                state = "expired" if (bad.reason or "").startswith("not complete after") else "failed"
-                return requests.move(connection, request_no, state, f"window {bad.part_no}: {bad.reason}")
+                return requests.move(connection, request_no, bad.cause or FAILED, f"window {bad.part_no}: {bad.reason}")
             if not open_parts or open_parts[0].state == "complete":
                 return requests.move(connection, request_no, "ready")
             return request
@@ -338,7 +334,7 @@ class Harvester:
                 why = f"schema change: {error}. {_remedy(request, error)}"
                 requests.hold(connection, request.request_no, {"why": why, "changes": changes})
             elif part and part.attempts < stream.most_attempts:
-                _ask_again(connection, stream, part, str(error), "failed")
+                _ask_again(connection, stream, part, str(error), FAILED)
                 requests.move(connection, request.request_no, "requested", str(error))
             elif isinstance(error, GateFailed) and error.can_be_accepted:
                 why = f"{error}. {_remedy(request, error)}"
@@ -432,11 +428,11 @@ def pause(looks: int) -> dt.timedelta:
     return min(FIRST_LOOK * PAUSE_GROWS**looks, LONGEST_PAUSE)
 
 
-def _ask_again(connection: database.Connection, stream: Stream, part: Part, why: str, what: str) -> None:
+def _ask_again(connection: database.Connection, stream: Stream, part: Part, why: str, cause: str) -> None:
     if part.attempts >= stream.most_attempts:
-        requests.part_becomes(connection, part, "failed", why)
+        requests.part_becomes(connection, part, "failed", why, cause=cause)
     else:
-        requests.part_becomes(connection, part, "to_ask", f"{what}, asked again: {why}")
+        requests.part_becomes(connection, part, "to_ask", f"{cause}, asked again: {why}")
 
 
 def _remedy(request: Request, error: SchemaChanged | GateFailed) -> str:

@@ -28,7 +28,11 @@ _COLUMNS = (
     "request_no, stream, mode, window_start, window_end, state, reason, held, accepted, asked_by, base_snapshot, snapshot,"
     " ingest_attempts, next_ingest_at, facts, created_at, changed_at"
 )
-_PART_COLUMNS = "request_no, part_no, window_start, window_end, state, handle, files, announced, attempts, looks, asked_at, next_look_at, reason"
+FAILED, EXPIRED = "failed", "expired"  # why a part did not come: refused by its source, or not complete in time
+_PART_COLUMNS = (
+    "request_no, part_no, window_start, window_end, state, handle, files, announced, attempts, looks, asked_at, next_look_at, reason,"
+    " cause"
+)
 
 
 class NotAllowed(RuntimeError):
@@ -89,6 +93,7 @@ class Part:
     asked_at: dt.datetime | None
     next_look_at: dt.datetime
     reason: str | None
+    cause: str | None  # of a part that failed: FAILED or EXPIRED
 
     @property
     def window(self) -> Window:
@@ -200,8 +205,20 @@ def accept(connection: Connection, request_no: int, by: str, why: str) -> Reques
         " where request_no = %s",
         [gates, request_no],
     )
-    _log(connection, request_no, request.state, f"accepted by {by}: {why}")
+    connection.execute(
+        "insert into platform.stream_request_history (request_no, state, what, accepted_by, why) values (%s, %s, %s, %s, %s)",
+        [request_no, request.state, f"accepted by {by}: {why}", by, why],
+    )
     return get(connection, request_no)
+
+
+def accepted_since(connection: Connection, request_no: int, since: dt.datetime | None) -> tuple[str, str] | None:
+    """(who, why) of the newest acceptance of a request since a moment; None where nobody accepted anything."""
+    return connection.execute(
+        "select accepted_by, why from platform.stream_request_history where request_no = %s and accepted_by is not null and at >= %s"
+        " order by history_no desc limit 1",
+        [request_no, since],
+    ).fetchone()
 
 
 def accepted_changes(connection: Connection, stream: str) -> set[str]:
@@ -272,12 +289,18 @@ def part_waits(connection: Connection, part: Part, reason: str, next_look: dt.ti
 
 
 def part_becomes(
-    connection: Connection, part: Part, state: str, reason: str | None = None, files: list[dict[str, Any]] | None = None
+    connection: Connection,
+    part: Part,
+    state: str,
+    reason: str | None = None,
+    files: list[dict[str, Any]] | None = None,
+    cause: str | None = None,
 ) -> None:
-    """A part changes its state."""
+    """A part changes its state; one that failed says its cause."""
     connection.execute(
-        "update platform.stream_request_parts set state = %s, reason = %s, files = coalesce(%s, files) where request_no = %s and part_no = %s",
-        [state, reason, Jsonb(files) if files is not None else None, part.request_no, part.part_no],
+        "update platform.stream_request_parts set state = %s, reason = %s, cause = %s, files = coalesce(%s, files)"
+        " where request_no = %s and part_no = %s",
+        [state, reason, cause, Jsonb(files) if files is not None else None, part.request_no, part.part_no],
     )
     if state == "ingested":  # the attempts were worth it: those at the next window are counted anew
         connection.execute(

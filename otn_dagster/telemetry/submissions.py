@@ -48,6 +48,7 @@ class Submission:
     state: str
     reason: str | None
     supersedes: str | None
+    superseded_by: str | None = None
 
     def path(self, settings: Settings) -> Path:
         """Where the received bytes are."""
@@ -157,7 +158,7 @@ def get(connection: Connection, submission_key: str) -> Submission:
     with connection.cursor(row_factory=class_row(Submission)) as cursor:
         row = cursor.execute(
             "select submission_key, submission_no, node, collectioncode, kind, file_name, sha256, stored_path, state, reason,"
-            " supersedes from platform.submissions where submission_key = %s",
+            " supersedes, superseded_by from platform.submissions where submission_key = %s",
             [submission_key],
         ).fetchone()
     if row is None:
@@ -188,7 +189,11 @@ def supersede_earlier(connection: Connection, submission: Submission, loaded_too
         [submission.supersedes, loaded_too],
     ).fetchall()
     for (key,) in rows:
-        move(connection, key, "superseded", f"by {submission.submission_key}")
+        move(connection, key, "superseded", f"superseded by {submission.submission_key}")
+        connection.execute(
+            "update platform.submissions set superseded_by = %s where submission_key = %s",
+            [submission.submission_key, key],
+        )
 
 
 def by_state(connection: Connection, states: Iterable[str]) -> list[Submission]:

@@ -15,6 +15,7 @@ from otn_dagster.streams import requests
 from otn_dagster.telemetry import decisions, submissions
 from otn_dagster.tracker import flows, follow_streams, follow_submissions, items, notices
 from otn_dagster.tracker.configuration import TrackerSettings
+from otn_dagster.tracker.flows import Blocker
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
 SHORTEST_REASON, SECONDS_FOR_A_LOCK = 3, 3
@@ -125,7 +126,7 @@ def _reopen(
     )
     if moved.state == "loading":
         items.describe(
-            connection, item.item_id, blocker=f"it was reopened; run load_{item.kind} again when it is mended"
+            connection, item.item_id, Blocker.REOPENED, f"it was reopened; run load_{item.kind} again when it is mended"
         )
     return moved
 
@@ -149,7 +150,7 @@ def _sign(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
     waiting = follow_submissions.follow(connection, settings, item.subject)
-    if waiting.blocker != follow_submissions.SECOND_LOOK:
+    if waiting.blocker_code != Blocker.SECOND_LOOK:
         raise NotAllowed(f"{item.title} is not ready to be looked at: {waiting.blocker or waiting.state}")
     items.sign(connection, item.item_id, "verified", actor, reason)
     return follow_submissions.follow(connection, settings, item.subject)

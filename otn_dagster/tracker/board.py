@@ -20,7 +20,7 @@ from otn_dagster.tracker.people import Person
 
 PAGE = 100
 COLUMNS = (
-    "item_id, flow, title, kind, node, collectioncode, state, state_since, hold, hold_since, hold_by, hold_why, blocker, owner,"
+    "item_id, flow, title, kind, node, collectioncode, state, state_since, hold, hold_since, hold_by, hold_why, blocker, blocker_code, owner,"
     " push_date, created_at, version"
 )
 
@@ -134,7 +134,7 @@ def _without_addresses(connection: Connection, reader: Reader, rows: list[dict[s
     for row in rows:
         if not (person and (person.acts_for(row["node"]) or row["collectioncode"] in mine)):
             row["owner"] = row["hold_by"] = row["hold_why"] = None
-            if not (row["blocker"] or "").startswith("it waits for"):  # other words may quote what is in a file
+            if row["blocker_code"] not in flows.PUBLIC_BLOCKERS:  # other words may quote what is in a file
                 row["blocker"] = None
     return rows
 

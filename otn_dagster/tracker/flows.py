@@ -1,12 +1,13 @@
 """The states that a dataset may be in, which step leads to which, and what each step needs.
 
-Belongs here: the table of transitions and nothing else. Does not belong here: taking a step (``items.py``).
+Belongs here: the table of transitions, what may block one, and nothing else. Does not belong here: taking a step (``items.py``).
 
 Source: OTN's checklists of node managers (receive, load, verify, push), OOI's data-vent states, data-set life of ERDDAP and
 Opendatasoft sources.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 SUBMISSION, STREAM, LIVE = "submission", "stream", "live"
 HOLDS = {
@@ -16,6 +17,26 @@ HOLDS = {
     "push_freeze": "waits for the push to end",
     "quarantined": "quarantined",
 }
+
+
+class Blocker(StrEnum):
+    """What an item waits for that is not on hold. The words beside it are for people."""
+
+    CHECKS_MISSING = "checks_missing"
+    CHECKS_FAILED = "checks_failed"
+    SECOND_LOOK = "second_look"
+    NEXT_PUSH = "next_push"
+    EXTRACTS = "extracts"
+    SUMMARIES = "summaries"
+    MAILS = "mails"
+    REOPENED = "reopened"
+    REQUEST = "request"  # what a stream's request says
+    ON_HOLD = "on_hold"
+    NOT_ALLOWED = "not_allowed"  # the step was refused for now
+    OTHER = "other"  # of before there were codes
+
+
+PUBLIC_BLOCKERS = frozenset({Blocker.SECOND_LOOK, Blocker.NEXT_PUSH})  # their words quote nothing of a file
 
 
 @dataclass(frozen=True)

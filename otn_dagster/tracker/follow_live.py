@@ -9,6 +9,7 @@ from otn_dagster.database import Connection
 from otn_dagster.live import registry
 from otn_dagster.live.configuration import Dataset, LiveDatasets
 from otn_dagster.tracker import flows, items
+from otn_dagster.tracker.flows import Blocker
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
 WATCHER = Actor("live")
@@ -84,7 +85,7 @@ def follow_or_say(connection: Connection, dataset: Dataset, actor: Actor) -> Ite
     except NotAllowed as refused:
         item = items.find(connection, flows.LIVE, dataset.name)
         assert item is not None
-        items.describe(connection, item.item_id, blocker=str(refused))
+        items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, str(refused))
         return item
 
 

@@ -23,6 +23,7 @@ from otn_dagster.telemetry.certificate import CERTIFICATE
 from otn_dagster.telemetry.push_core import Matches
 from otn_dagster.telemetry.snapshot import MANIFEST, Snapshot, push_folder
 from otn_dagster.tracker import flows, items, outbox
+from otn_dagster.tracker.flows import Blocker
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def extracted(connection: Connection, folder: Path, push_date: str, actor: Actor
         files = [name for name in made["files"] if name.startswith(f"extracts/{item.collectioncode}/")]
         if names and not files:
             items.describe(
-                connection, item.item_id, blocker=f"the certificate names no extract of {item.collectioncode}"
+                connection, item.item_id, Blocker.EXTRACTS, f"the certificate names no extract of {item.collectioncode}"
             )
             continue
         evidence = {
@@ -111,12 +112,13 @@ def published(connection: Connection, push_date: str, actor: Actor) -> list[Item
     moved, known = [], {}
     for item in _in_state(connection, push_date, "extracted"):
         if stale:
-            items.describe(connection, item.item_id, blocker=f"summaries are not of this push yet: {', '.join(stale)}")
+            says = f"summaries are not of this push yet: {', '.join(stale)}"
+            items.describe(connection, item.item_id, Blocker.SUMMARIES, says)
             continue
         code = item.collectioncode or ""
         told = known[code] = known.get(code) or outbox.told(connection, push_date, code)
         if told.open:
-            items.describe(connection, item.item_id, blocker=told.why)
+            items.describe(connection, item.item_id, Blocker.MAILS, told.why)
             continue
         evidence = {"push": push_date, "summaries": list(SUMMARIES), "mails": told.evidence}
         moved += _move(connection, item.subject, "extracted", "published", evidence, actor, push_date)
@@ -146,7 +148,7 @@ def _move(
     try:
         moved = items.move(connection, item.item_id, to, actor, evidence)
     except NotAllowed as refused:  # it is held: the push went on without it
-        items.describe(connection, item.item_id, blocker=str(refused))
+        items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, str(refused))
         logger.warning("%s", refused)
         return []
     items.describe(connection, item.item_id, push_date=dt.date.fromisoformat(push_date))

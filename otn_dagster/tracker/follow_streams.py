@@ -11,6 +11,7 @@ from otn_dagster.database import Connection
 from otn_dagster.streams import requests, timeaxis
 from otn_dagster.streams.requests import Request
 from otn_dagster.tracker import flows, items
+from otn_dagster.tracker.flows import Blocker
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
 HARVESTER = Actor("streams")
@@ -41,14 +42,14 @@ def follow(connection: Connection, request_no: int, actor: Actor = HARVESTER) ->
         try:
             item = items.move(connection, item.item_id, state, actor, _evidence(connection, request, state, what))
         except NotAllowed as refused:
-            items.describe(connection, item.item_id, blocker=str(refused))
+            items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, str(refused))
             return items.get(connection, item.item_id)
     if request.held and request.is_active and not item.hold:
         item = items.hold(connection, item.item_id, "needs_researcher", actor, request.held["why"])
     if item.hold and not request.held and not item.hold_by_person:
         item = items.release(connection, item.item_id, *_accepted(connection, item, actor))
     waits = ((request.held or {}).get("why") or request.reason) if request.is_active else None
-    items.describe(connection, item.item_id, blocker=waits)
+    items.describe(connection, item.item_id, Blocker.REQUEST, waits)
     return items.get(connection, item.item_id)
 
 
@@ -64,12 +65,8 @@ def _steps(connection: Connection, request_no: int, item: Item) -> list[tuple[st
 
 def _accepted(connection: Connection, item: Item, actor: Actor) -> tuple[Actor, str]:
     """(who accepted what held a request, why), from the request's own history since then; else it went on by itself."""
-    row = connection.execute(
-        "select substring(what from 'accepted by (.*?): '), substring(what from 'accepted by .*?: (.*)') from platform.stream_request_history"
-        " where request_no = %s::bigint and what like 'accepted by %%' and at >= %s order by history_no desc limit 1",
-        [item.subject, item.hold_since],
-    ).fetchone()
-    return (Actor.person(row[0]), row[1]) if row else (actor, "the request went on")
+    said = requests.accepted_since(connection, int(item.subject), item.hold_since)
+    return (Actor.person(said[0]), said[1]) if said else (actor, "the request went on")
 
 
 def _evidence(connection: Connection, request: Request, state: str, what: str) -> dict[str, Any]:

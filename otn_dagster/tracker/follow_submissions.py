@@ -18,10 +18,10 @@ from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker import facts, flows, items, notices
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.facts import Fact
+from otn_dagster.tracker.flows import Blocker
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 
 LOADER = Actor("loading")
-SECOND_LOOK = "it waits for a second person's look"
 FOUND_AS = "found as"  # evidence of what was loaded, or refused, before there was a tracker
 
 
@@ -106,8 +106,8 @@ def follow(
     if item.owner is None and (owner := contact_of(connection, submission.collectioncode)):
         item = items.assign(connection, item.item_id, owner, actor)
     if submission.state == "superseded":
-        by = (submission.reason or "").removeprefix("by ")
-        return items.move(connection, item.item_id, "superseded", actor, {"by": by or "a newer version"})
+        by = submission.superseded_by or "a newer version"
+        return items.move(connection, item.item_id, "superseded", actor, {"by": by})
     if item.state not in ("received", "loading"):
         return item
     if submission.state == "waiting" and step_done:
@@ -136,7 +136,7 @@ def _held(
     before, item = item, items.hold(connection, item.item_id, what, actor, why)
     if what == "needs_researcher" and item.version > before.version and not _found_as(connection, item):
         notices.needs_researcher(connection, settings, item)
-    items.describe(connection, item.item_id, blocker=item.hold_why)
+    items.describe(connection, item.item_id, Blocker.ON_HOLD, item.hold_why)
     return item
 
 
@@ -159,17 +159,9 @@ def _verify(
     if not seen and _found_as(connection, item) in ("loaded", "superseded"):
         missing = []
     second = item.kind in settings.second_look and not items.signatures(connection, item, "verified")
-    blocker = (
-        f"{len(missing)} check(s) were not seen since loading began, the first: {missing[0]}; run load_{item.kind} again"
-        if missing
-        else f"blocking check(s) failed: {', '.join(failed)}"
-        if failed
-        else SECOND_LOOK
-        if second
-        else None
-    )
+    blocker, says = _blocked(item.kind, missing, failed, second)
     if blocker:
-        items.describe(connection, item.item_id, blocker=blocker, push_date=push_date)
+        items.describe(connection, item.item_id, blocker, says, push_date)
         return items.get(connection, item.item_id)
     names = [check.name for check in checks_of(item.kind)]
     evidence = {
@@ -184,11 +176,26 @@ def _verify(
         "loaded at": row[5],
     }
     moved = _move(connection, item, "verified", actor, evidence, int(item.kind in settings.second_look))
-    waits = f"it waits for the push of {push_date}" if push_date else "it waits for the next push"
-    items.describe(
-        connection, item.item_id, blocker=waits if moved.state == "verified" else moved.blocker, push_date=push_date
-    )
+    if moved.state == "verified":
+        waits = f"it waits for the push of {push_date}" if push_date else "it waits for the next push"
+        items.describe(connection, item.item_id, Blocker.NEXT_PUSH, waits, push_date)
+    else:
+        items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, moved.blocker, push_date)
     return moved
+
+
+def _blocked(kind: str, missing: list[str], failed: list[str], second: bool) -> tuple[Blocker | None, str | None]:
+    """What keeps a loaded submission from being verified, as a code and in words."""
+    if missing:
+        says = (
+            f"{len(missing)} check(s) were not seen since loading began, the first: {missing[0]}; run load_{kind} again"
+        )
+        return Blocker.CHECKS_MISSING, says
+    if failed:
+        return Blocker.CHECKS_FAILED, f"blocking check(s) failed: {', '.join(failed)}"
+    if second:
+        return Blocker.SECOND_LOOK, "it waits for a second person's look"
+    return None, None
 
 
 def _found_as(connection: Connection, item: Item) -> str | None:
@@ -233,7 +240,7 @@ def _move(connection: Connection, item: Item, to: str, actor: Actor, evidence: d
     try:
         return items.move(connection, item.item_id, to, actor, evidence, people=people)
     except NotAllowed as refused:
-        items.describe(connection, item.item_id, blocker=str(refused))
+        items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, str(refused))
         return items.get(connection, item.item_id)
 
 

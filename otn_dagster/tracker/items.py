@@ -63,6 +63,7 @@ class Item:
     hold_why: str | None
     hold_by_person: bool
     blocker: str | None
+    blocker_code: str | None
     owner: str | None
     push_date: dt.date | None
     sha256: str | None
@@ -274,13 +275,21 @@ def note(
 
 
 def describe(
-    connection: Connection, item_id: int, *, blocker: str | None = None, push_date: dt.date | None = None
+    connection: Connection,
+    item_id: int,
+    blocker: flows.Blocker | None = None,
+    says: str | None = None,
+    push_date: dt.date | None = None,
 ) -> None:
-    """Say what an item waits for, and which push it is meant for. Safe to repeat."""
+    """Say what an item waits for, as a code and in words, and which push it is meant for. Without words nothing blocks it.
+
+    Safe to repeat.
+    """
     connection.execute(
-        "update platform.tracker_items set blocker = %s, push_date = coalesce(%s, push_date) where item_id = %s"
-        " and (blocker, push_date) is distinct from (%s, coalesce(%s, push_date))",
-        [blocker, push_date, item_id, blocker, push_date],
+        "update platform.tracker_items set blocker_code = %(code)s, blocker = %(says)s, push_date = coalesce(%(push)s, push_date)"
+        " where item_id = %(item)s"
+        " and (blocker_code, blocker, push_date) is distinct from (%(code)s, %(says)s, coalesce(%(push)s, push_date))",
+        {"code": blocker if says else None, "says": says or None, "push": push_date, "item": item_id},
     )
 
 
@@ -340,7 +349,7 @@ def _changed(
     )
     changes: dict[str, Any] = {"version": item.version + 1}
     if what == "move":
-        changes |= {"state": to_state, "state_since": _clock(connection), "blocker": None}
+        changes |= {"state": to_state, "state_since": _clock(connection), "blocker": None, "blocker_code": None}
     if what in ("hold", "release"):
         held = what == "hold"
         changes |= {

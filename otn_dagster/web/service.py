@@ -110,7 +110,7 @@ class Service:
         changed = first or stamp != self._stamp
         found = configuration.load_live() if changed else None
         datasets = found.datasets if found else {name: one.dataset for name, one in self.served.items()}
-        for problem in found.problems if found else []:
+        for problem in found.problems.values() if found else []:
             logger.warning("not served: %s", problem)
         served: dict[str, Served] = {}
         with self.pool.connection() as connection:

@@ -248,7 +248,8 @@ def test_words_from_files_become_neither_markup_nor_links_nor_formulas(site: Sit
         )
         connection.execute("update obis.contacts set name = %s, affiliation = %s", [HOSTILE, FORMULA])
         connection.execute(
-            "update platform.tracker_items set title = %s, owner = %s, blocker = %s", [HOSTILE, FORMULA, HOSTILE]
+            "update platform.tracker_items set title = %s, owner = %s, blocker = %s, blocker_code = 'other'",
+            [HOSTILE, FORMULA, HOSTILE],
         )
         items.note(connection, 2, Actor("receipt"), HOSTILE, {HOSTILE: FORMULA})
         connection.execute(

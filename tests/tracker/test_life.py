@@ -245,7 +245,7 @@ def test_a_stream_request_is_followed_through_all_its_states(node: Node):
     held = follow()
     assert (held.state, held.hold) == ("ready", "needs_researcher")
     with node.connect() as connection:
-        requests.accept(connection, number, "Bob", "new firmware")
+        requests.accept(connection, number, "Bob: of the array", "new firmware: 2.1")
         requests.note_result(connection, number, "COMMIT", {"rows": 5})
         requests.move(connection, number, "ingested")
         requests.move(connection, number, "checked")
@@ -256,7 +256,8 @@ def test_a_stream_request_is_followed_through_all_its_states(node: Node):
     with node.connect() as connection:
         lines = items.history(connection, done.item_id)
         assert follow_streams.behind(connection) == []
-    assert [line.actor for line in lines if line.what == "release"] == ["Bob"]
+    (release,) = [line for line in lines if line.what == "release"]
+    assert (release.actor, release.note) == ("Bob: of the array", "new firmware: 2.1")
     assert next(line for line in lines if line.to_state == "ingested").evidence["commit"] == "COMMIT"
 
 
