@@ -13,8 +13,8 @@ from otn_dagster.live import pictures, silence
 from otn_dagster.live.apply import Applied
 from otn_dagster.live.remote import Taken
 from otn_dagster.live.schema import TYPES
-from otn_dagster.partitions import live_datasets
-from otn_dagster.resources import Live
+from otn_dagster.orchestration.partitions import live_datasets
+from otn_dagster.orchestration.resources import Live
 
 PER_DATASET: dict[str, Any] = {"group_name": "live", "owners": OWNERS, "partitions_def": live_datasets}
 

@@ -6,8 +6,8 @@ No logic lives here: each asset takes a submission, calls one step of ``otn_dags
 import dagster as dg
 
 from assets.reporting import OWNERS, metadata_of
-from otn_dagster import partitions
-from otn_dagster.resources import NodeDatabase
+from otn_dagster.orchestration import partitions
+from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.telemetry.loading import steps as loading
 
 GROUP = "loading"

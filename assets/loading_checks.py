@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.reporting import check_result
-from otn_dagster import partitions
-from otn_dagster.resources import NodeDatabase, actor_of
+from otn_dagster.orchestration import partitions
+from otn_dagster.orchestration.resources import NodeDatabase, actor_of
 from otn_dagster.telemetry import kinds, submissions
 from otn_dagster.telemetry.checks import registry
 from otn_dagster.tracker import follow_submissions

@@ -10,8 +10,8 @@ import polars as pl
 
 from assets.reporting import OWNERS, failing_rows, markdown_table
 from otn_dagster import figures, pushes
-from otn_dagster.partitions import push_dates, push_of_push_project, push_projects
-from otn_dagster.resources import Lake, NodeDatabase, actor_of
+from otn_dagster.orchestration.partitions import push_dates, push_of_push_project, push_projects
+from otn_dagster.orchestration.resources import Lake, NodeDatabase, actor_of
 from otn_dagster.telemetry import (
     certificate,
     extracts,

@@ -11,8 +11,8 @@ import dagster as dg
 
 from assets.reporting import OWNERS, failing_rows, markdown_table
 from otn_dagster import figures
-from otn_dagster.partitions import streams as stream_keys
-from otn_dagster.resources import Streams, actor_of
+from otn_dagster.orchestration.partitions import streams as stream_keys
+from otn_dagster.orchestration.resources import Streams, actor_of
 from otn_dagster.streams import (
     gaps,
     harvest,

@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 
 from assets.reporting import OWNERS, failing_rows, markdown_table
-from otn_dagster.partitions import push_dates
-from otn_dagster.partitions import streams as stream_keys
+from otn_dagster.orchestration.partitions import push_dates
+from otn_dagster.orchestration.partitions import streams as stream_keys
+from otn_dagster.orchestration.resources import Lake, NodeDatabase, Streams
 from otn_dagster.publish import ocean
-from otn_dagster.resources import Lake, NodeDatabase, Streams
 from otn_dagster.streams import annotations as annotation_table
 from otn_dagster.streams import catalog, inventory, news, published, retention, tables
 from otn_dagster.streams.sources.base import SourceUnavailable

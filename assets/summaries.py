@@ -8,12 +8,12 @@ from types import ModuleType
 import dagster as dg
 
 from assets.reporting import OWNERS, markdown_table
-from otn_dagster.partitions import push_dates
+from otn_dagster.orchestration.partitions import push_dates
+from otn_dagster.orchestration.resources import Lake, NodeDatabase
 from otn_dagster.publish import discovery as discovery_rows
 from otn_dagster.publish import erddap as erddap_rows
 from otn_dagster.publish import geoserver as geoserver_rows
 from otn_dagster.publish.writing import write_schema
-from otn_dagster.resources import Lake, NodeDatabase
 
 COMMON = {
     "group_name": "summaries",

@@ -6,7 +6,7 @@ No logic lives here: each asset asks the tracker and reports.
 import dagster as dg
 
 from assets.reporting import OWNERS, failing_rows, markdown_table
-from otn_dagster.resources import NodeDatabase
+from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker import board, drift, export, following, outbox, sending
 from otn_dagster.tracker.configuration import load_tracker
 

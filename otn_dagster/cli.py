@@ -48,7 +48,7 @@ def main() -> None:
 @app.command()
 def load(as_json: AsJson = False) -> None:
     """Load everything that lies in incoming/, as the sensor does."""
-    from otn_dagster import headless
+    from otn_dagster.orchestration import headless
 
     settings = load_settings()
     with server_of(settings), console.status("looking into incoming/") as status:
@@ -67,8 +67,8 @@ def push(
     issue_link: Annotated[str | None, typer.Option(help="Link of the issue that the extracts list names.")] = None,
 ) -> None:
     """Run the whole push of a date; before its cut-off it is a rehearsal."""
-    from otn_dagster import headless
-    from otn_dagster.partitions import push_dates
+    from otn_dagster.orchestration import headless
+    from otn_dagster.orchestration.partitions import push_dates
 
     settings = load_settings()
     known = push_dates.get_partition_keys()

@@ -7,7 +7,7 @@ import datetime as dt
 
 import dagster as dg
 
-from otn_dagster.resources import NodeDatabase
+from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker import notices
 from otn_dagster.tracker.configuration import load_tracker
 

@@ -8,8 +8,8 @@ import json
 
 import dagster as dg
 
-from otn_dagster import partitions
-from otn_dagster.resources import NodeDatabase
+from otn_dagster.orchestration import jobs, partitions
+from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.telemetry import intake, kinds
 from otn_dagster.telemetry.intake import Intake
 from otn_dagster.tracker import receipt
@@ -18,21 +18,8 @@ from sensors.attempts import OCCASION, Attempts, under_way
 MOST_RUNS_A_TICK, MOST_LOOKED_AT = 50, 500
 
 
-def _job(kind: str, names: list[str]):
-    chain = dg.AssetSelection.assets(*names)
-    return dg.define_asset_job(
-        f"load_{kind}",
-        selection=chain | dg.AssetSelection.checks_for_assets(*names),
-        partitions_def=partitions.submissions[kind],
-        description=f"Loads one submission of kind {kind}.",
-    )
-
-
-jobs = [_job(kind, names) for kind, names in kinds.ASSETS.items()]
-
-
 @dg.sensor(
-    jobs=jobs,
+    jobs=jobs.LOADING,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Receives files and loads them.",

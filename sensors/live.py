@@ -7,29 +7,15 @@ import time
 
 import dagster as dg
 
-from otn_dagster import partitions
 from otn_dagster.live import news, remote, silence
 from otn_dagster.live.configuration import Dataset, load_live
-from otn_dagster.resources import Live
+from otn_dagster.orchestration import jobs, partitions
+from otn_dagster.orchestration.resources import Live
 from sensors.attempts import UNFINISHED
-
-apply_live = dg.define_asset_job(
-    "apply_live",
-    dg.AssetSelection.assets("live_dataset").without_checks(),
-    partitions_def=partitions.live_datasets,
-    description="Applies what was pushed to one live dataset.",
-)
-submit_live_detections = dg.define_asset_job(
-    "submit_live_detections",
-    dg.AssetSelection.assets("live_submissions"),
-    partitions_def=partitions.live_datasets,
-    description="Writes the receiver-days of one dataset of detections into incoming/.",
-)
-jobs = [apply_live, submit_live_detections]
 
 
 @dg.sensor(
-    job=apply_live,
+    job=jobs.apply_live,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts a run for each dataset whose log is ahead of its table, or for which a fetched file waits; never two at once.",
@@ -100,7 +86,7 @@ def _fetch_schedule(dataset: Dataset) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name=f"fetch_{dataset.name.replace('-', '__')}",
-        job=apply_live,
+        job=jobs.apply_live,
         cron_schedule=dataset.source.schedules,
         execution_timezone=dataset.source.time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -143,7 +129,7 @@ def _fetch_schedules() -> list[dg.ScheduleDefinition]:
 
 
 @dg.schedule(
-    job=submit_live_detections,
+    job=jobs.submit_live_detections,
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

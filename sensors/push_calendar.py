@@ -10,55 +10,21 @@ import dagster as dg
 
 from otn_dagster import calendar
 from otn_dagster.config import load_settings
-from otn_dagster.partitions import push_dates, push_projects
+from otn_dagster.orchestration import jobs
+from otn_dagster.orchestration.pushing import PUSH, PushStep, following, step_of
 
 AUTOMATIC = {"otn/push": "automatic"}  # only runs with this tag start the next step by themselves
-STEPS = {
-    "push_1_freeze": ["push_snapshot"],
-    "push_2_verify": ["verified_schema"],
-    "push_3_match": ["matches", "detection_extracts_list"],
-    "push_4_extract": ["detection_extracts"],
-    "push_5_certify": ["push_certificate", "discovery", "erddap", "geoserver"],
-    "push_6_report": ["push_report"],
-    "push_7_unlock": ["loading_unlocked"],
-    "push_8_notify": ["notifications"],
-}
-PER_PROJECT = {"push_2_verify", "push_4_extract", "push_6_report"}
-
-
-def _job(name: str, assets: list[str]):
-    selection = dg.AssetSelection.assets(*assets)
-    partitions = push_projects if name in PER_PROJECT else push_dates
-    return dg.define_asset_job(
-        name,
-        selection=selection | dg.AssetSelection.checks_for_assets(*assets),
-        partitions_def=partitions,
-        description=f"Step {name[5]} of a push: {', '.join(assets)}.",
-    )
-
-
-jobs = [_job(name, assets) for name, assets in STEPS.items()]
-
-
-def partition_tags(step: str, push_date: str, projects: list[str]) -> dict[str, str]:
-    """Tags that make one run of a step cover the push date, and all projects where the step is per project."""
-    if step not in PER_PROJECT:
-        return {"dagster/partition": push_date}
-    first, last = (
-        dg.MultiPartitionKey({"push": push_date, "project": project}) for project in (projects[0], projects[-1])
-    )
-    return {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
 
 
 def _request(
     context: dg.RunStatusSensorContext | dg.ScheduleEvaluationContext,
-    step: str,
+    step: PushStep,
     push_date: str,
     run_key: str,
 ) -> dg.RunRequest:
     projects = list(context.instance.get_dynamic_partitions("projects"))
-    tags = {**partition_tags(step, push_date, projects), **AUTOMATIC, "otn/push_date": push_date}
-    return dg.RunRequest(run_key=run_key, job_name=step, tags=tags)
+    tags = {**step.tags(push_date, projects), **AUTOMATIC, "otn/push_date": push_date}
+    return dg.RunRequest(run_key=run_key, job_name=step.job_name, tags=tags)
 
 
 def _last_zone() -> str:
@@ -76,7 +42,7 @@ def _crons(days_before: int) -> list[str]:
 
 
 @dg.schedule(
-    job_name="push_1_freeze",
+    job_name=PUSH[0].job_name,
     cron_schedule=_crons(-1),
     execution_timezone=_last_zone(),
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -88,14 +54,14 @@ def push_at_cutoff(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
         (context.scheduled_execution_time.astimezone(ZoneInfo(_last_zone())) - dt.timedelta(days=1)).date().isoformat()
     )
     if ended not in calendar.push_dates(load_settings().pushes, dt.date.fromisoformat(ended)):
-        return dg.SkipReason(f"{ended} is no push date")
-    return _request(context, "push_1_freeze", ended, f"push {ended}")
+        return dg.SkipReason(f"{ended} is not a push date")
+    return _request(context, PUSH[0], ended, f"push {ended}")
 
 
 @dg.run_status_sensor(
     run_status=dg.DagsterRunStatus.SUCCESS,
-    monitored_jobs=jobs,
-    request_jobs=jobs,
+    monitored_jobs=jobs.PUSHING,
+    request_jobs=jobs.PUSHING,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts the next step of a push that runs by itself. A failed step stops it; re-execute the step to go on.",
@@ -105,12 +71,11 @@ def next_push_step(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.Ski
     run = context.dagster_run
     if run.tags.get("otn/push") != "automatic":
         return dg.SkipReason("started by a person")
-    steps = list(STEPS)
-    following = steps[steps.index(run.job_name) + 1 : steps.index(run.job_name) + 2]
-    if not following:
+    after = following(step_of(run.job_name))
+    if after is None:
         return dg.SkipReason("that was the last step")
     push_date = run.tags["otn/push_date"]
-    return _request(context, following[0], push_date, f"push {push_date} {following[0]} after {run.run_id}")
+    return _request(context, after, push_date, f"push {push_date} {after.job_name} after {run.run_id}")
 
 
 @dg.schedule(

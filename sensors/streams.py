@@ -7,52 +7,17 @@ import datetime as dt
 
 import dagster as dg
 
-from otn_dagster import partitions
-from otn_dagster.resources import Streams
+from otn_dagster.orchestration import jobs, partitions
+from otn_dagster.orchestration.resources import Streams
 from otn_dagster.streams.configuration import load_streams, run_tags
 from otn_dagster.streams.requests import Request
 from sensors.attempts import OCCASION, UNFINISHED, Attempts
 
 SECONDS_A_TICK = 40  # a sensor's evaluation may take sixty
-INGESTED = dg.AssetSelection.assets("stream_store", "stream_zarr", "stream_qc")
-DESCRIBED = dg.AssetSelection.assets("annotations", "stream_metadata", "stream_catalog")
-
-ask_stream = dg.define_asset_job(
-    "ask_stream",
-    dg.AssetSelection.assets("stream_request"),
-    partitions_def=partitions.streams,
-    description="Asks for one stream.",
-)
-ingest_stream = dg.define_asset_job(
-    "ingest_stream",
-    INGESTED | dg.AssetSelection.checks_for_assets("stream_store"),
-    partitions_def=partitions.streams,
-    description="Ingests what is complete of one stream, publishes and flags it.",
-)
-find_gaps = dg.define_asset_job(
-    "find_gaps",
-    dg.AssetSelection.assets("stream_gaps"),
-    partitions_def=partitions.streams,
-    description="Compares one stream with its source.",
-)
-look_for_news = dg.define_asset_job(
-    "look_for_news", dg.AssetSelection.assets("stream_news"), description="Asks for what is new."
-)
-describe_streams = dg.define_asset_job("describe_streams", DESCRIBED, description="Annotations, metadata and catalog.")
-collect_old_versions = dg.define_asset_job(
-    "collect_old_versions", dg.AssetSelection.assets("stream_retention"), description="Expiry."
-)
-join_ocean = dg.define_asset_job(
-    "join_ocean",
-    dg.AssetSelection.assets("detections_with_ocean"),
-    partitions_def=partitions.push_dates,
-    description="Joins a push's detections with streams.",
-)
-jobs = [join_ocean, ask_stream, ingest_stream, find_gaps, look_for_news, describe_streams, collect_old_versions]
 
 
 @dg.sensor(
-    job=ingest_stream,
+    job=jobs.ingest_stream,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Looks at every request whose time has come; starts the ingestion of those that are complete.",
@@ -101,7 +66,7 @@ def _is_running(context: dg.SensorEvaluationContext, request: Request) -> bool:
 
 
 @dg.schedule(
-    job=look_for_news,
+    job=jobs.look_for_news,
     cron_schedule="0 6 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -113,7 +78,7 @@ def streams_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 
 @dg.schedule(
-    job=find_gaps,
+    job=jobs.find_gaps,
     cron_schedule="0 9 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -130,7 +95,7 @@ def gaps_daily(context: dg.ScheduleEvaluationContext, streams: Streams) -> list[
 
 streams_described_daily = dg.ScheduleDefinition(
     name="streams_described_daily",
-    job=describe_streams,
+    job=jobs.describe_streams,
     cron_schedule="0 11 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -138,7 +103,7 @@ streams_described_daily = dg.ScheduleDefinition(
 )
 old_versions_weekly = dg.ScheduleDefinition(
     name="old_versions_weekly",
-    job=collect_old_versions,
+    job=jobs.collect_old_versions,
     cron_schedule="0 3 * * 0",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -7,27 +7,12 @@ import datetime as dt
 
 import dagster as dg
 
-from otn_dagster import partitions
-from otn_dagster.resources import NodeDatabase
+from otn_dagster.orchestration import jobs
+from otn_dagster.orchestration.pushing import COMPLETE
+from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker import completion, following, outbox
 from otn_dagster.tracker.configuration import load_tracker
 from sensors.attempts import OCCASION, UNFINISHED, Attempts
-
-send_mails = dg.define_asset_job(
-    "send_mails", dg.AssetSelection.assets("outbox_mails"), description="Sends the mails that are due."
-)
-complete_push = dg.define_asset_job(
-    "push_9_complete",
-    dg.AssetSelection.assets("push_completed"),
-    partitions_def=partitions.push_dates,
-    description="The last step of a push: what the outbox did is written down.",
-)
-show_board = dg.define_asset_job(
-    "show_board",
-    dg.AssetSelection.assets("dataset_status") | dg.AssetSelection.checks_for_assets("dataset_status"),
-    description="Makes the tracker's board, and compares what is declared with what is observed.",
-)
-jobs = [send_mails, complete_push, show_board]
 
 
 @dg.sensor(
@@ -45,7 +30,7 @@ def tracker_follows(context: dg.SensorEvaluationContext, database: NodeDatabase)
 
 
 @dg.sensor(
-    jobs=[send_mails, complete_push],
+    jobs=[jobs.send_mails, jobs.complete_push],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sends mails that are due, one run at a time; completes a push when its mails have ended.",
@@ -61,9 +46,9 @@ def outbox_sensor(context: dg.SensorEvaluationContext, database: NodeDatabase) -
     requests = []
     if due and not _running(context, "send_mails"):
         requests.append(dg.RunRequest(run_key=f"mails {number}", job_name="send_mails"))
-    if not _running(context, "push_9_complete"):
+    if not _running(context, COMPLETE.job_name):
         requests += [
-            dg.RunRequest(run_key=key, job_name="push_9_complete", partition_key=date, tags={OCCASION: occasion})
+            dg.RunRequest(run_key=key, job_name=COMPLETE.job_name, partition_key=date, tags={OCCASION: occasion})
             for occasion, date in occasions.items()
             if (key := attempts.run_key(occasion, now))
         ]
@@ -80,7 +65,7 @@ def _running(context: dg.SensorEvaluationContext, job: str) -> bool:
 
 board_nightly = dg.ScheduleDefinition(
     name="board_nightly",
-    job=show_board,
+    job=jobs.show_board,
     cron_schedule=["0 2 * * *", "0 8-20/2 * * *"],
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

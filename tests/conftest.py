@@ -11,9 +11,10 @@ import dagster as dg
 import psycopg
 import pytest
 
-from otn_dagster import database, headless
+from otn_dagster import database
 from otn_dagster.config import PROJECT_ROOT, Settings, load_settings
 from otn_dagster.embedded import EmbeddedServer
+from otn_dagster.orchestration import headless
 from tests.livenode import LiveNode
 from tests.node import Node
 

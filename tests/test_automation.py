@@ -7,8 +7,9 @@ import dagster as dg
 import pytest
 
 from otn_dagster import pushes
-from otn_dagster.definitions import build_defs
-from otn_dagster.resources import NodeDatabase
+from otn_dagster.orchestration.build import build_defs
+from otn_dagster.orchestration.pushing import PUSH
+from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.telemetry import decisions, submissions
 from otn_dagster.tracker import receipt
 from otn_dagster.tracker.configuration import MailSettings, TrackerSettings
@@ -153,7 +154,7 @@ def test_reminders_come_20_and_7_days_before(node: Node):
 
 def test_each_step_follows_the_one_before_and_a_person_s_run_starts_nothing(instance: dg.DagsterInstance):
     instance.add_dynamic_partitions("projects", ["HFX", "NSBS"])
-    steps = list(push_calendar.STEPS)
+    steps = [step.job_name for step in PUSH]
 
     def after(step: str, tags: dict[str, str]) -> object:
         run = instance.create_run_for_job(_job(step), tags=tags, status=dg.DagsterRunStatus.SUCCESS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otn_dagster import headless
+from otn_dagster.orchestration import headless
 from tests.conftest import dagster_in_memory
 from tests.node import NEXT_PUSH, Node
 from tests.telemetry.test_loading import fill

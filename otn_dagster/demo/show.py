@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from otn_dagster import calendar, database, headless, pushes
+from otn_dagster import calendar, database, pushes
 from otn_dagster.config import Settings
 from otn_dagster.demo import live as live_demo
 from otn_dagster.demo import streams as ocean_streams
 from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import Network, make_network
+from otn_dagster.orchestration import headless
 from otn_dagster.servers import Dagster, WebService
 from otn_dagster.telemetry import submissions
 from otn_dagster.tracker import acting, board

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 
-from otn_dagster import database, headless
+from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.demo.network import PROJECTS, SPRING
 from otn_dagster.demo.ocean import Instrument, write_file
 from otn_dagster.demo.ooinet import TOKEN, USER, FakeOOINet, Upstream
+from otn_dagster.orchestration import headless
 from otn_dagster.streams import configuration, timeaxis
 from otn_dagster.streams.overview import overview
 from otn_dagster.streams.store import StreamStore

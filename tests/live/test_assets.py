@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from otn_dagster.definitions import build_defs
 from otn_dagster.live import remote
-from otn_dagster.resources import Live
+from otn_dagster.orchestration.build import build_defs
+from otn_dagster.orchestration.resources import Live
 from sensors import live as automation
 from tests.live.test_remote import TABLE, Remote, configure, csv_of
 from tests.live.test_remote import origin as origin

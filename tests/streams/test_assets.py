@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from otn_dagster.config import PROJECT_ROOT
-from otn_dagster.definitions import build_defs
 from otn_dagster.demo.ocean import Quirks, write_file
 from otn_dagster.demo.ooinet import Upstream
-from otn_dagster.resources import Streams
+from otn_dagster.orchestration.build import build_defs
+from otn_dagster.orchestration.resources import Streams
 from otn_dagster.streams import configuration, reading, requests
 from otn_dagster.streams.sources.folder import Folder
 from sensors.streams import stream_answers

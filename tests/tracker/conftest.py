@@ -13,10 +13,10 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
-from otn_dagster import headless
 from otn_dagster.config import PROJECT_ROOT, load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.live.configuration import Limits
+from otn_dagster.orchestration import headless
 from otn_dagster.tracker import people
 from otn_dagster.web import pages, signing_in
 from otn_dagster.web.app import make_app

@@ -6,10 +6,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from otn_dagster import headless
 from otn_dagster.config import BadConfiguration
-from otn_dagster.definitions import build_defs
 from otn_dagster.live.configuration import load_live
+from otn_dagster.orchestration import headless
+from otn_dagster.orchestration.build import build_defs
 from otn_dagster.streams import requests
 from otn_dagster.tracker import acting, board, completion, drift, flows, follow_live, follow_streams, following, items
 from otn_dagster.tracker.configuration import TrackerSettings, load_tracker

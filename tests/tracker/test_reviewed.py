@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from otn_dagster import headless
+from otn_dagster.orchestration import headless
 from otn_dagster.telemetry import decisions, extracts_list, submissions
 from otn_dagster.tracker import (
     acting,
@@ -88,15 +88,15 @@ def test_a_hold_during_a_push_is_caught_up_with(node: Node, home: Path):
     load(node)
     node.clock("2026-10-17T00:00:00")
     steps = ["push_1_freeze", "push_2_verify", "push_3_match"]
-    from sensors.push_calendar import partition_tags
+    from otn_dagster.orchestration.pushing import step_of
 
     def run(*names: str) -> None:
-        from otn_dagster.definitions import build_defs
+        from otn_dagster.orchestration.build import build_defs
 
         with headless.dagster_instance() as instance:
             for name in names:
                 tags = {
-                    **partition_tags(name, PAST_PUSH, list(instance.get_dynamic_partitions("projects"))),
+                    **step_of(name).tags(PAST_PUSH, list(instance.get_dynamic_partitions("projects"))),
                     "otn/push_date": PAST_PUSH,
                 }
                 job = build_defs().get_repository_def().get_job(name)
@@ -223,7 +223,7 @@ def test_an_older_version_does_not_come_back(node: Node, home: Path):
 
 
 def test_running_a_loaded_file_again_during_a_push_does_not_unload_it(node: Node, home: Path):
-    from otn_dagster.definitions import build_defs
+    from otn_dagster.orchestration.build import build_defs
 
     node.clock("2026-10-01T00:00:00")
     fill(node)

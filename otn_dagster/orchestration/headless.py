@@ -1,7 +1,7 @@
 """Loading and pushing without a server: the same jobs that sensors and schedules start, run in this process.
 
 Belongs here: running Dagster's jobs for the command line and saying what came of them. Does not belong here: any step
-itself. (Beside definitions, partitions and resources this is the one module that imports dagster.)
+itself.
 
 Runs are recorded in the same Dagster instance that the UI shows.
 """
@@ -15,8 +15,10 @@ from typing import Any
 
 import dagster as dg
 
-from otn_dagster import database, partitions, pushes
+from otn_dagster import database, pushes
 from otn_dagster.config import PROJECT_ROOT, Settings
+from otn_dagster.orchestration import partitions
+from otn_dagster.orchestration.pushing import COMPLETE, PUSH
 from otn_dagster.telemetry import snapshot, submissions
 from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker import flows, following, items, receipt
@@ -198,29 +200,27 @@ def push(
     git_issue_link: str | None = None,
 ) -> PushOutcome:
     """Run every step of a push, in order; a step that fails ends it, and running it again goes on with the same bytes."""
-    from sensors.push_calendar import STEPS, partition_tags
-
     outcome = PushOutcome(push_date, folder=str(snapshot.push_folder(settings, push_date)))
     with dagster_instance() as instance:
         repository = _repository()
-        for step in STEPS:
-            progress(step)
+        for step in PUSH:
+            progress(step.job_name)
             projects = list(instance.get_dynamic_partitions("projects"))
-            tags = {**partition_tags(step, push_date, projects), "otn/push_date": push_date}
+            tags = {**step.tags(push_date, projects), "otn/push_date": push_date}
             config: dict[str, Any] = dict(QUIET)
-            if step == "push_3_match" and git_issue_link:
+            if "detection_extracts_list" in step.assets and git_issue_link:
                 config["ops"] = {"detection_extracts_list": {"config": {"git_issue_link": git_issue_link}}}
-            result = repository.get_job(step).execute_in_process(
+            result = repository.get_job(step.job_name).execute_in_process(
                 instance=instance, raise_on_error=False, tags=tags, run_config=config
             )
             outcome.failed_checks += _failed_checks(result)
-            outcome.steps[step] = "done" if result.success else "failed"
+            outcome.steps[step.job_name] = "done" if result.success else "failed"
             if not result.success:
                 outcome.error = _first_error(result)
                 break
     _describe(settings, outcome)
     if outcome.good and not outcome.rehearsal:
-        for job, key in (("send_mails", None), ("push_9_complete", push_date)):
+        for job, key in (("send_mails", None), (COMPLETE.job_name, push_date)):
             progress(job)
             run_job(job, key)
     return outcome
@@ -239,7 +239,7 @@ def _describe(settings: Settings, outcome: PushOutcome) -> None:
 
 
 def _repository() -> Any:
-    from otn_dagster.definitions import build_defs
+    from otn_dagster.orchestration.build import build_defs
 
     return build_defs().get_repository_def()
 

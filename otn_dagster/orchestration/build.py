@@ -1,0 +1,70 @@
+"""All definitions: everything in ``assets/`` and ``sensors/`` with the jobs and the resources they take.
+
+Belongs here: gathering. Does not belong here: anything else.
+"""
+
+import dagster as dg
+
+import assets.live
+import assets.loading
+import assets.loading_checks
+import assets.push
+import assets.streams
+import assets.streams_described
+import assets.summaries
+import assets.tracker
+import sensors.failures
+import sensors.incoming_files
+import sensors.live
+import sensors.push_calendar
+import sensors.streams
+import sensors.tracker
+from otn_dagster.orchestration import jobs
+from otn_dagster.orchestration.resources import Lake, Live, NodeDatabase, Streams
+
+ASSET_MODULES = [
+    assets.loading,
+    assets.push,
+    assets.summaries,
+    assets.streams,
+    assets.streams_described,
+    assets.live,
+    assets.tracker,
+]
+
+
+def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Definitions:
+    """All definitions; tests pass resources of their own."""
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(ASSET_MODULES),
+        asset_checks=[*assets.loading_checks.loading_checks, assets.live.live_silence_checks],
+        jobs=jobs.ALL,
+        sensors=[
+            sensors.incoming_files.incoming_files,
+            sensors.push_calendar.next_push_step,
+            sensors.failures.failed_run,
+            sensors.streams.stream_answers,
+            sensors.live.live_pushes,
+            sensors.live.live_silence,
+            sensors.tracker.tracker_follows,
+            sensors.tracker.outbox_sensor,
+        ],
+        schedules=[
+            sensors.push_calendar.push_at_cutoff,
+            sensors.push_calendar.push_reminder,
+            sensors.streams.streams_daily,
+            sensors.streams.gaps_daily,
+            sensors.streams.streams_described_daily,
+            sensors.streams.old_versions_weekly,
+            *sensors.live.schedules,
+            *sensors.tracker.schedules,
+        ],
+        resources={
+            "database": NodeDatabase(),
+            "lake": Lake(),
+            "streams": Streams(),
+            "live": Live(),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )
