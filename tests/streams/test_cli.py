@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from otn_dagster import cli_streams
+from otn_dagster.cli import streams
 from otn_dagster.demo.ocean import Quirks
 from otn_dagster.demo.ooinet import Upstream
 from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every
@@ -18,10 +18,10 @@ KEY = CTD.key
 def run(harvest: Harvest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     platform_config(tmp_path, monkeypatch, harvest)
     harvest.server.streams[KEY] = Upstream(CTD, {1: every(60, 300)})
-    monkeypatch.setattr(cli_streams.console, "width", 200)
+    monkeypatch.setattr(streams.console, "width", 200)
 
     def call(*arguments: str, code: int = 0) -> str:
-        result = CliRunner().invoke(cli_streams.app, list(arguments), catch_exceptions=False)
+        result = CliRunner().invoke(streams.app, list(arguments), catch_exceptions=False)
         assert result.exit_code == code, result.output
         return result.output
 

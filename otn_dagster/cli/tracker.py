@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from otn_dagster import database
+from otn_dagster.cli.options import Who, Why, stop
 from otn_dagster.config import BadConfiguration, load_settings
 from otn_dagster.servers import server_of
 from otn_dagster.tracker import acting, board, drift, export, google_sheets, people, sending
@@ -19,25 +20,18 @@ from otn_dagster.tracker import outbox as mails
 from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
 from otn_dagster.tracker.items import NotAllowed
 
-app = typer.Typer(help="Where every dataset stands.", no_args_is_help=True)
-people_app = typer.Typer(help="People who sign in to the tracker.", no_args_is_help=True)
-outbox_app = typer.Typer(help="Mails: what was written, sent, and is doubtful.", no_args_is_help=True)
+app = typer.Typer()
+people_app = typer.Typer()
+outbox_app = typer.Typer()
 console = Console(highlight=False, soft_wrap=True, markup=False)
-Who = Annotated[str, typer.Option("--by", help="Who decides.")]
-Why = Annotated[str, typer.Option("--why", help="Why.")]
 Address = Annotated[str, typer.Argument(help="The person's address.")]
-
-
-def _stop(text: object, code: int = 2) -> typer.Exit:
-    console.print(str(text), style="red")
-    return typer.Exit(code)
 
 
 def _tracker() -> TrackerSettings:
     try:
         return load_tracker()
     except BadConfiguration as error:
-        raise _stop(error) from None
+        raise stop(console, error) from None
 
 
 @app.command("list")
@@ -78,7 +72,7 @@ def export_items(path: Annotated[Path, typer.Argument(help="A file that ends wit
     elif path.suffix == ".csv":
         path.write_text(export.as_csv(columns, rows), encoding="utf-8", newline="")
     else:
-        raise _stop(f"{path.name}: expected a name that ends with .xlsx or .csv")
+        raise stop(console, f"{path.name}: expected a name that ends with .xlsx or .csv")
     console.print(f"{len(rows)} dataset(s) in {path}")
 
 
@@ -96,7 +90,7 @@ def update_google_sheet(
         with google_sheets.authorised() as client:
             changed, added = google_sheets.update(client, spreadsheet, tab, columns, rows)
     except (RuntimeError, OSError, httpx.HTTPError) as error:
-        raise _stop(error, 1) from None
+        raise stop(console, error, 1) from None
     console.print(f"{changed} row(s) changed, {added} added")
 
 
@@ -130,7 +124,7 @@ def act(
             with database.connect(settings) as connection:
                 done = acting.act(connection, _tracker(), item, action, by, why, choice)
         except (NotAllowed, KeyError) as error:
-            raise _stop(error.args[0]) from None
+            raise stop(console, error.args[0]) from None
     console.print(f"{done.title} is {done.state}{f', {done.hold}' if done.hold else ''}")
 
 
@@ -146,13 +140,13 @@ def invite(
     settings = load_settings()
     unknown = sorted(set(node or []) - {one.code for one in settings.nodes})
     if unknown:
-        raise _stop(f"{unknown[0]} is not in config/nodes.yaml")
+        raise stop(console, f"{unknown[0]} is not in config/nodes.yaml")
     with server_of(settings):
         try:
             with database.connect(settings) as connection:
                 token = people.invite(connection, email, name or email, role, list(node or []), by)
         except ValueError as error:
-            raise _stop(error) from None
+            raise stop(console, error) from None
     console.print(
         f"Send this to {email}, by another way than mail if you can:\n{_tracker().web_url}/tracker/invitation   code: {token}"
     )
@@ -175,7 +169,7 @@ def disable(email: Address) -> None:
     settings = load_settings()
     with server_of(settings), database.connect(settings) as connection:
         if not people.disable(connection, email):
-            raise _stop(f"nobody has the address {email}")
+            raise stop(console, f"nobody has the address {email}")
 
 
 @outbox_app.command("list")
@@ -212,7 +206,7 @@ def decide(
         try:
             console.print(f"mail {mail} is {mails.decide(connection, mail, decision, by, why)}")
         except ValueError as error:
-            raise _stop(error) from None
+            raise stop(console, error) from None
 
 
 @outbox_app.command("again")

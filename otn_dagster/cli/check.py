@@ -6,16 +6,18 @@ Belongs here: words and exit codes. Does not belong here: looking (``telemetry/f
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from otn_dagster.telemetry.files import law, preview
-from otn_dagster.telemetry.files.preview import Preview
+from otn_dagster.telemetry.files import law
 from otn_dagster.telemetry.files.refusals import ANSWERS, Severity
 from otn_dagster.telemetry.submissions import KINDS
+
+if TYPE_CHECKING:
+    from otn_dagster.telemetry.files.preview import Preview
 
 console = Console()
 COLOURS = {Severity.ROWS_LOST: "red", Severity.DECIDE: "red", Severity.LOOK: "yellow", Severity.NOTE: "dim"}
@@ -34,6 +36,8 @@ def check(
 
     Needs no node and changes nothing. Exits with 1 where a file would be refused, would wait for an answer, or would lose rows.
     """
+    from otn_dagster.telemetry.files import preview  # half a second that --help does not pay
+
     looked = [(path, preview.look(path, kind, collection)) for path in files]
     if as_json:
         print(json.dumps([{"file": str(path), **preview.as_json(one)} for path, one in looked], indent=1, default=str))
@@ -43,7 +47,7 @@ def check(
     raise typer.Exit(0 if all(one.verdict == "ready" and not one.refused for _, one in looked) else 1)
 
 
-def show(path: Path, one: Preview) -> None:
+def show(path: Path, one: "Preview") -> None:
     """A preview in words."""
     colour = {"ready": "green", "asks": "yellow"}.get(one.verdict, "red")
     console.print(f"[bold]{path.name}[/]: {one.format} ({one.kind}) [{colour}]{one.verdict}[/]", highlight=False)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from otn_dagster import database
+from otn_dagster.cli.options import Who, Why, stop
 from otn_dagster.config import BadConfiguration, Settings, load_settings
 from otn_dagster.database import Connection
 from otn_dagster.live import apply as applying
@@ -22,17 +23,10 @@ from otn_dagster.live import replay as recovery
 from otn_dagster.live.configuration import Dataset
 from otn_dagster.servers import server_of
 
-app = typer.Typer(help="Live datasets: what is pushed and fetched, switches, recovery.", no_args_is_help=True)
-keys_app = typer.Typer(help="Keys of those who push and read.", no_args_is_help=True)
+app = typer.Typer()
+keys_app = typer.Typer()
 console = Console(highlight=False, soft_wrap=True)
 Name = Annotated[str, typer.Argument(help="A dataset of config/live/.")]
-Who = Annotated[str, typer.Option("--by", help="Who decides.")]
-Why = Annotated[str, typer.Option("--why", help="Why.")]
-
-
-def _stop(text: object, code: int = 2) -> typer.Exit:
-    console.print(f"[red]{text}[/]")
-    return typer.Exit(code)
 
 
 @contextmanager
@@ -41,7 +35,7 @@ def _dataset(name: str) -> Iterator[tuple[Settings, Connection, Dataset]]:
     try:
         dataset = configuration.load_live().dataset(name)
     except KeyError as error:
-        raise _stop(error.args[0]) from None
+        raise stop(console, error.args[0]) from None
     with server_of(settings), database.connect(settings) as connection:
         registry.register(connection, dataset)
         yield settings, connection, dataset
@@ -62,7 +56,7 @@ def new_dataset(
             name, example, [part.strip() for part in key.split(",") if part.strip()], title
         )
     except BadConfiguration as error:
-        raise _stop(error) from None
+        raise stop(console, error) from None
     console.print(f"{path} written. Make a key: otn-dagster keys new {name} --author NAME --by YOU")
 
 
@@ -104,7 +98,7 @@ def apply_now(name: Name) -> None:
         try:
             done = applying.apply(connection, dataset)
         except applying.NeedsReplay as error:
-            raise _stop(error, 1) from None
+            raise stop(console, error, 1) from None
     console.print(f"pushes {done.from_seq + 1} to {done.to_seq}: {done.outcome}, {done.rows:,} records")
 
 
@@ -113,7 +107,7 @@ def fetch_now(name: Name) -> None:
     """Look at a remote source now, and fetch it if it changed."""
     with _dataset(name) as (settings, _, dataset):
         if dataset.source is None:
-            raise _stop(f"{name} has no remote source; add `source` to config/live/{name}.yaml")
+            raise stop(console, f"{name} has no remote source; add `source` to config/live/{name}.yaml")
     with server_of(settings):
         found = remote.look(settings, dataset, seconds=3600)
     console.print(f"{found.outcome}: {found.what}")
@@ -158,7 +152,7 @@ def _moment(text: str | None) -> dt.datetime | None:
     try:
         return moment(text) if text else None
     except BadQuestion as error:
-        raise _stop(error) from None
+        raise stop(console, error) from None
 
 
 @app.command()
@@ -172,12 +166,12 @@ def replay(
 ) -> None:
     """Rebuild a table from the log through today's schema, and put it in the place of the old one."""
     if not dry_run and not (by and why):
-        raise _stop("a replay needs --by and --why; look first with --dry-run")
+        raise stop(console, "a replay needs --by and --why; look first with --dry-run")
     with _dataset(name) as (_, connection, dataset):
         try:
             found = recovery.replay(connection, dataset, _moment(since), _moment(until), dry_run, by, why)
         except applying.NeedsReplay as error:
-            raise _stop(error, 1) from None
+            raise stop(console, error, 1) from None
     console.print(
         f"{found.pushes:,} pushes: {found.rows_before:,} records become {found.rows_after:,};"
         f" {found.added:,} added, {found.removed:,} removed, {found.changed:,} changed, {found.refused:,} refused"
@@ -236,7 +230,7 @@ def new_key(
         try:
             key, token = keys.make(connection, name, author, [right.strip() for right in may.split(",")], by, days)
         except keys.KeyProblem as error:
-            raise _stop(error) from None
+            raise stop(console, error) from None
     said = f"key {key.kid} of {author} for {name} may {', '.join(key.rights)}; it is shown once:"
     Console(stderr=True).print(said)  # so that KEY=$(...) holds the key alone
     print(token)
@@ -262,7 +256,7 @@ def _change_key(work, kid: str, said: str) -> None:
         try:
             work(connection, kid)
         except keys.KeyProblem as error:
-            raise _stop(error) from None
+            raise stop(console, error) from None
     console.print(f"{kid} {said}")
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from otn_dagster import database
+from otn_dagster.cli.options import Who, Why
 from otn_dagster.config import Settings, load_settings
 from otn_dagster.servers import server_of
 from otn_dagster.streams import configuration, harvest, published, requests, timeaxis
@@ -22,11 +23,9 @@ from otn_dagster.streams.overview import overview
 from otn_dagster.streams.sources.base import SourceUnavailable
 from otn_dagster.streams.store import NoSuchStore, StreamStore
 
-app = typer.Typer(help="Ocean streams: requests, versions, views.", no_args_is_help=True)
+app = typer.Typer()
 console = Console()
 Key = Annotated[str, typer.Argument(help="<refdes>-<method>-<stream>, as `streams list` shows it.")]
-Who = Annotated[str, typer.Option("--by", help="Who decides.")]
-Why = Annotated[str, typer.Option("--why", help="Why.")]
 
 
 @contextmanager

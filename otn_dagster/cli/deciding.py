@@ -1,0 +1,108 @@
+"""What waits for a person, and what people set right: ``held``, ``decide``, ``unmatch``, ``tag-end``, ``test-tag``, ``unlock``.
+
+Belongs here: words and exit codes. Does not belong here: what a decision means (``telemetry/decisions.py``, ``telemetry/overrides.py``).
+"""
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from otn_dagster import database, pushes
+from otn_dagster.cli.options import Who, Why, stop
+from otn_dagster.config import load_settings
+from otn_dagster.servers import server_of
+from otn_dagster.telemetry import decisions, overrides
+
+app = typer.Typer()
+console = Console()
+
+
+@app.command()
+def held() -> None:
+    """List decisions that are waiting, with the changes they would make."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        questions = decisions.open_questions(connection)
+    for number, topic, subject, details in questions:
+        console.print(
+            f"[bold]{number}[/] {topic.replace('_', ' ')}: {subject} (answer {', '.join(decisions.allowed(topic))})"
+        )
+        for line in details if isinstance(details, list) else [details]:
+            console.print(f"    {line}")
+    if not questions:
+        console.print("nothing waits for a person")
+
+
+@app.command()
+def decide(
+    number: Annotated[int, typer.Argument(help="The number that `held` shows.")],
+    decision: Annotated[
+        str, typer.Argument(help="What `held` says may be answered: accept, reject, or what the question names.")
+    ],
+    by: Who,
+    why: Why,
+) -> None:
+    """Decide what waits; the next `load` (or the sensor) goes on accordingly."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        try:
+            topic, subject = decisions.decide(connection, number, decision, by, why)
+        except (KeyError, ValueError) as error:
+            raise stop(console, error.args[0]) from None
+    console.print(f"{topic} of {subject}: {decision}. Run `otn-dagster load`, or let the sensor go on.")
+
+
+@app.command()
+def unmatch(
+    detection: Annotated[str, typer.Argument(help="unqDetecID of an improbable match.")], by: Who, why: Why
+) -> None:
+    """Take a detection from its animal, in every push from now on."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        try:
+            overrides.unmatch(connection, detection, by, why)
+        except ValueError as error:
+            raise stop(console, error) from None
+
+
+@app.command("tag-end")
+def end_tag(
+    transmitter: Annotated[
+        str, typer.Argument(help="Catalognumber of the transmitter, e.g. NSBS-Hooker-A69-9002-6135.")
+    ],
+    end: Annotated[
+        dt.datetime, typer.Argument(help="Until when it may be heard, UTC.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+    ],
+    by: Who,
+    why: Why,
+) -> None:
+    """Set until when a tag may be heard, where its sheet does not say; it stands in every push from now on."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        try:
+            overrides.end_tag(connection, transmitter, end, by, why)
+        except ValueError as error:
+            raise stop(console, error) from None
+
+
+@app.command("test-tag")
+def declare_test_tag(
+    transmitter: Annotated[str, typer.Argument(help="A transmitter nobody reported, e.g. A69-1601-7.")],
+    by: Who,
+    why: Why,
+) -> None:
+    """Declare that a transmitter is somebody's test tag; its detections stay unqualified, with that reason."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        overrides.declare_test_tag(connection, transmitter, by, why)
+
+
+@app.command()
+def unlock(push_date: Annotated[str, typer.Argument(help="The push that will not be run.")], by: Who, why: Why) -> None:
+    """Open loading again without running a push."""
+    settings = load_settings()
+    with server_of(settings), database.connect(settings) as connection:
+        nodes = pushes.finish(connection, push_date, f"not pushed; {by}: {why}")
+    console.print(f"{nodes} node(s) unlocked")

@@ -1,0 +1,61 @@
+"""What a load or a push did, in words.
+
+Belongs here: tables and colours. Does not belong here: running (``main.py``).
+"""
+
+from rich.console import Console
+from rich.table import Table
+
+from otn_dagster.orchestration.headless import LoadOutcome, PushOutcome
+
+
+def show_load(console: Console, outcome: LoadOutcome) -> None:
+    """Each file with its state and rows, then what was refused and found."""
+    table = Table("file", "state", "rows", "loaded", "repeated", "refused", title=None, box=None)
+    for file in outcome.files:
+        rows = [
+            f"{file.rows[name]:,}" if file.rows[name] is not None else ""
+            for name in ("raw", "loaded", "duplicate", "refused")
+        ]
+        table.add_row(file.submission, _coloured(file.state), *rows)
+    if outcome.files:
+        console.print(table)
+    for file in outcome.files:
+        if file.reason and file.state != "superseded":
+            console.print(f"[red]{file.state}[/] {file.reason}")
+        for row in file.refused[:10]:
+            where = f"row {row['row']}, column {row['column']}"
+            console.print(
+                f"  refused {file.submission} {where}: found {row['found']!r}, expected {row['expected']}. {row['remedy']}"
+            )
+        if len(file.refused) > 10:
+            console.print(f"  ... and {len(file.refused) - 10} more refused rows of {file.submission}")
+        for check in file.failed_checks:
+            colour = "red" if check["severity"] == "ERROR" else "yellow"
+            console.print(f"  [{colour}]{check['check']}[/] {check['title']}. {check['hint'] or ''}")
+    for problem in outcome.problems:
+        console.print(f"[red]{problem}[/]")
+    if not outcome.files and not outcome.problems:
+        console.print("nothing new in incoming/")
+
+
+def show_push(console: Console, outcome: PushOutcome) -> None:
+    """Detections by outcome and the certificate, or why it stopped."""
+    kind = "rehearsal (nothing is delivered)" if outcome.rehearsal else "push"
+    for check in outcome.failed_checks:
+        console.print(f"[yellow]{check['check']}[/] {check['title']}: {check['rows'][:2]}")
+    if outcome.error:
+        console.print(f"[red]{list(outcome.steps)[-1]} failed:[/] {outcome.error}")
+        return
+    table = Table("outcome", "detections", box=None)
+    for reason, count in outcome.counts.items():
+        table.add_row(reason, f"{count:,}")
+    console.print(table)
+    console.print(
+        f"{kind} of {outcome.push_date}: {sum(name.endswith('.zip') for name in outcome.extracts)} extracts in {outcome.folder}/extracts"
+    )
+    console.print(f"certificate {outcome.certificate}")
+
+
+def _coloured(state: str) -> str:
+    return f"[{ {'loaded': 'green', 'superseded': 'dim'}.get(state, 'red') }]{state}[/]"
