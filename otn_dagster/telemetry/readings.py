@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions
+from otn_dagster.telemetry import decisions, submissions
 from otn_dagster.telemetry.files.positions import Box
 from otn_dagster.telemetry.files.refusals import Code, Finding, Severity, ranked
 from otn_dagster.telemetry.files.typed import Situation
@@ -62,10 +62,7 @@ def keep(connection: Connection, submission: Submission, reading: Reading) -> No
             reading.precision_us,
         ],
     )
-    connection.execute(
-        "update platform.submissions set not_data_rows = %s where submission_key = %s",
-        [sum(reading.not_data.values()), submission.submission_key],
-    )
+    submissions.note_not_data(connection, submission.submission_key, sum(reading.not_data.values()))
 
 
 def of(connection: Connection, submission_key: str) -> Reading | None:

@@ -126,31 +126,52 @@ def receive(
     name = re.sub(r"\.{2,}", ".", name)
     stored, sha256 = _keep(path, settings.submissions, Path(node, collectioncode, kind), name)
     key = f"{node}/{collectioncode}/{kind}/{name}@{sha256[:8]}"
-    inserted = connection.execute(
-        """insert into platform.submissions
-               (submission_key, node, collectioncode, kind, file_name, sha256, bytes, stored_path, supersedes)
-           values (%(key)s, %(node)s, %(code)s, %(kind)s, %(name)s, %(sha)s, %(bytes)s, %(stored)s,
-               (select submission_key from platform.submissions
-                where node = %(node)s and collectioncode = %(code)s and kind = %(kind)s and file_name = %(name)s
-                order by submission_no desc limit 1))
-           on conflict do nothing""",
-        {
-            "key": key,
-            "node": node,
-            "code": collectioncode,
-            "kind": kind,
-            "name": name,
-            "sha": sha256,
-            "bytes": (settings.submissions / stored).stat().st_size,
-            "stored": str(stored),
-        },
-    ).rowcount
+    size = (settings.submissions / stored).stat().st_size
+    inserted = register(connection, key, (node, collectioncode, kind), name, sha256, size, str(stored))
     row = connection.execute(
         "select submission_key from platform.submissions where node = %s and collectioncode = %s and kind = %s and sha256 = %s",
         [node, collectioncode, kind, sha256],
     ).fetchone()
     assert row is not None
-    return get(connection, row[0]), bool(inserted)
+    return get(connection, row[0]), inserted
+
+
+def register(
+    connection: Connection, key: str, place: tuple[str, str, str], name: str, sha256: str, size: int, stored: str
+) -> bool:
+    """Write a file down that came to a place (node, collection, kind); whether it is new. Safe to repeat and to race.
+
+    It supersedes the newest file of that name in its place.
+    """
+    node, collectioncode, kind = place
+    return bool(
+        connection.execute(
+            """insert into platform.submissions
+                   (submission_key, node, collectioncode, kind, file_name, sha256, bytes, stored_path, supersedes)
+               values (%(key)s, %(node)s, %(code)s, %(kind)s, %(name)s, %(sha)s, %(bytes)s, %(stored)s,
+                   (select submission_key from platform.submissions
+                    where node = %(node)s and collectioncode = %(code)s and kind = %(kind)s and file_name = %(name)s
+                    order by submission_no desc limit 1))
+               on conflict do nothing""",
+            {
+                "key": key,
+                "node": node,
+                "code": collectioncode,
+                "kind": kind,
+                "name": name,
+                "sha": sha256,
+                "bytes": size,
+                "stored": stored,
+            },
+        ).rowcount
+    )
+
+
+def note_not_data(connection: Connection, submission_key: str, rows: int) -> None:
+    """Write down how many rows of a file are not data. Safe to repeat."""
+    connection.execute(
+        "update platform.submissions set not_data_rows = %s where submission_key = %s", [rows, submission_key]
+    )
 
 
 def get(connection: Connection, submission_key: str) -> Submission:

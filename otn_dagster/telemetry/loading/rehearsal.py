@@ -68,12 +68,7 @@ def _removal(detail: object) -> str:
 
 def _registered(connection: Connection, settings: Settings, path: Path, node: str, code: str, kind: str) -> Submission:
     key = f"rehearsal/{path.parent.name}/{path.name}"
-    connection.execute(
-        """insert into platform.submissions (submission_key, node, collectioncode, kind, file_name, sha256, bytes, stored_path, supersedes)
-           values (%s, %s, %s, %s, %s, %s, %s, %s, (select submission_key from platform.submissions
-               where node = %s and collectioncode = %s and kind = %s and file_name = %s order by submission_no desc limit 1))""",
-        [key, node, code, kind, path.name, key, path.stat().st_size, str(path.resolve()), node, code, kind, path.name],
-    )
+    submissions.register(connection, key, (node, code, kind), path.name, key, path.stat().st_size, str(path.resolve()))
     return submissions.get(connection, key)
 
 
