@@ -122,7 +122,7 @@ def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, l
     **PER_PUSH,
     deps=["push_snapshot", _all_projects_of("verified_schema")],
     kinds={"duckdb", "parquet"},
-    description="Every detection of the network once, with its outcome: whose animal it is, or why it is nobody's.",
+    description="Every detection of the network once, with its outcome: the animal it matches, or the reason it was not matched.",
 )
 def matches(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     """Match across all nodes; what did not change since the last push is carried over."""
@@ -284,13 +284,13 @@ def push_reminder(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
     deps=["push_certificate", _all_projects_of("push_report")],
     kinds={"email"},
     description="Who is told of the push: one mail to each person with links to every extract of their projects, into the outbox. "
-    "A rehearsal tells nobody.",
+    "A rehearsal sends no mail.",
 )
 def notifications(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     """Write the mails; a sensor sends them."""
     date, settings = context.partition_key, load_tracker()
     if lake.snapshot(date).rehearsal:
-        return dg.MaterializeResult(metadata={"mails": 0, "why": "a rehearsal tells nobody"})
+        return dg.MaterializeResult(metadata={"mails": 0, "why": "a rehearsal sends no mail"})
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
     with database.connect() as connection:
         written = notices.extracts(connection, settings, date, listed, lake.folder(date))

@@ -29,7 +29,7 @@ COMMON: dict[str, Any] = {"group_name": "streams", "owners": OWNERS}
     check_specs=[
         dg.AssetCheckSpec("sources_answer", asset="stream_news", description="Every source answered"),
         dg.AssetCheckSpec(
-            "streams_are_not_silent", asset="stream_news", description="From every stream something came lately"
+            "streams_are_not_silent", asset="stream_news", description="Every stream has recent data"
         ),
     ],
 )
@@ -164,7 +164,7 @@ def stream_catalog(streams: Streams) -> dg.MaterializeResult:
     **COMMON,
     deps=["stream_store"],
     kinds={"icechunk"},
-    description="Expires versions that nobody saw for as long as they are kept, deletes what only they needed, and old answers.",
+    description="Removes versions older than the retention period, the chunks only they used, and old downloads.",
 )
 def stream_retention(streams: Streams) -> dg.MaterializeResult:
     """Collect in every store and view."""

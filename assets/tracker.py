@@ -23,7 +23,7 @@ GROUP = "tracker"
         dg.AssetCheckSpec(
             "declared_agrees_with_observed",
             asset="dataset_status",
-            description="What is declared of every dataset is what files, tables and extracts say now. Nothing is moved for it.",
+            description="Every dataset's recorded state agrees with its files, tables and extracts. This check changes nothing.",
         )
     ],
 )
@@ -40,7 +40,7 @@ def dataset_status(database: NodeDatabase):
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(rows),
-            "board": markdown_table(counts) if counts else "nothing came yet",
+            "board": markdown_table(counts) if counts else "no datasets yet",
             "blocked": markdown_table(blocked) if blocked else "nothing is blocked",
             "page": dg.MetadataValue.url(f"{load_tracker().web_url}/tracker"),
             "workbook": dg.MetadataValue.path(str(path)),

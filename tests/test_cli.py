@@ -68,7 +68,7 @@ def test_what_is_refused_makes_the_exit_code_one_and_is_named(node: Node):
 
 def test_a_date_that_is_no_push_date_is_a_wrong_call(node: Node):
     code, answer = call("push", "2027-02-17")
-    assert code == 2 and "is no push date" in answer["output"]
+    assert code == 2 and "is not a push date" in answer["output"]
 
 
 def test_a_push_of_nothing_says_so(node: Node):

@@ -32,7 +32,7 @@ def held() -> None:
         for line in details if isinstance(details, list) else [details]:
             console.print(f"    {line}")
     if not questions:
-        console.print("nothing waits for a person")
+        console.print("no decision is waiting")
 
 
 @app.command()

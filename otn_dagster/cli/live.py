@@ -130,7 +130,7 @@ def disable(name: Name, by: Who, why: Why) -> None:
 
 @app.command()
 def enable(name: Name, by: Who, why: Why) -> None:
-    """Take pushes again."""
+    """Accept pushes again."""
     _switch(name, "disabled", False, by, why)
 
 
@@ -185,7 +185,7 @@ def replay(
 
 @app.command()
 def alerts(all: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False) -> None:
-    """What is silent, and what is refused."""
+    """Datasets that have gone silent, and refused pushes."""
     settings = load_settings()
     with server_of(settings), database.connect(settings) as connection:
         found = silence.alerts(connection, all)
@@ -262,17 +262,17 @@ def _change_key(work, kid: str, said: str) -> None:
 
 @keys_app.command("revoke")
 def revoke_key(kid: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
-    """End a key for ever, at once."""
+    """Revoke a key permanently."""
     _change_key(keys.revoke, kid, "is revoked")
 
 
 @keys_app.command("disable")
 def disable_key(kid: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
-    """Refuse a key for a while."""
+    """Suspend a key."""
     _change_key(lambda connection, kid: keys.disable(connection, kid, True), kid, "is refused for now")
 
 
 @keys_app.command("enable")
 def enable_key(kid: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
-    """Take a key again."""
+    """Reinstate a suspended key."""
     _change_key(lambda connection, kid: keys.disable(connection, kid, False), kid, "is taken again")

@@ -75,7 +75,7 @@ def list_streams() -> None:
 def ask(
     key: Key,
     refresh: Annotated[bool, typer.Option(help="Ask for everything and replace the store in one step.")] = False,
-    force: Annotated[bool, typer.Option(help="Give up whatever is under way and ask again.")] = False,
+    force: Annotated[bool, typer.Option(help="Cancel the request in progress and start a new one.")] = False,
 ) -> None:
     """Ask a stream's source; the sensor ingests when the answer is complete."""
     with _harvester() as (_, harvester):

@@ -41,7 +41,7 @@ def list_items(
     collection: Annotated[str | None, typer.Option(help="Only of this collection.")] = None,
     held: Annotated[bool, typer.Option("--held", help="Only what is on hold.")] = False,
 ) -> None:
-    """Datasets by how long they have been where they are."""
+    """List datasets, longest in their state first."""
     settings = load_settings()
     wanted = board.Filter(state=state, push=push, collection=collection, hold="any" if held else None)
     with server_of(settings), database.connect(settings) as connection:
@@ -57,7 +57,7 @@ def list_items(
             f"{row['state_since']:%Y-%m-%d %H:%M}",
             why,
         )
-    console.print(table if rows else "nothing came yet")
+    console.print(table if rows else "no datasets yet")
 
 
 @app.command("export")
@@ -103,7 +103,7 @@ def show_drift() -> None:
     for one in found:
         console.print(f"{one.item_id} {one.title} is {one.declared}, but: {one.observed}. {one.remedy}")
     if not found:
-        console.print("what is declared is what is there")
+        console.print("no differences found")
     raise typer.Exit(1 if found else 0)
 
 
@@ -117,7 +117,7 @@ def act(
     why: Why,
     choice: Annotated[str, typer.Option(help="Which hold, whom to assign, accept or reject.")] = "",
 ) -> None:
-    """Do what a person does on the item's page."""
+    """Act on an item (the same actions as on its page)."""
     settings = load_settings()
     with server_of(settings):
         try:

@@ -122,7 +122,7 @@ def revoke(connection: Connection, kid: str) -> None:
 
 
 def disable(connection: Connection, kid: str, on: bool) -> None:
-    """Refuse a key for a while, or take it again. Safe to repeat."""
+    """Suspend a key, or take it again. Safe to repeat."""
     statement: LiteralString = (
         "update platform.live_keys set disabled_at = coalesce(disabled_at, clock_timestamp()) where kid = %s"
         if on

@@ -112,7 +112,7 @@ def ask(connection: Connection, dataset: Dataset, question: Question) -> Answer:
     schema = registry.versions(connection, dataset.name)[version]
     time_field = dataset.time if dataset.time in schema.fields else None
     if (question.start or question.end) and not time_field:
-        raise BadQuestion(f"{dataset.name} has no field of time; leave start and end away")
+        raise BadQuestion(f"{dataset.name} has no field of time; omit start and end")
     after = _read_cursor(question.cursor)
     seq = after.seq if after else _seq_at(connection, dataset.name, question.as_of, applied)
     columns = [*schema.fields, *(["_extra"] if schema.unknown_fields == "keep" else []), *ABOUT]

@@ -120,7 +120,7 @@ def _all_refused(
 
 
 CHECKS = {
-    "push_active": ("silent", "From every dataset, author and station that is watched something came lately"),
+    "push_active": ("silent", "Every watched dataset, author and station has sent recently"),
     "not_all_refused": ("all_refused", "What comes is not all refused"),
 }
 

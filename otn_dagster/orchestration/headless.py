@@ -143,7 +143,7 @@ def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: 
     time.sleep(settle_seconds if first.still_arriving else 0)
     second = receipt.look(settings, first.sizes, seconds=LONGEST_COMPARISON_SECONDS)
     outcome.problems = second.problems + [
-        f"{name}: still being copied; it will be taken when it lies still" for name in second.still_arriving
+        f"{name}: still being copied; it will be loaded once it stops changing" for name in second.still_arriving
     ]
 
 

@@ -105,7 +105,7 @@ def misplaced(settings: Settings) -> list[str]:
             problems.append(f"{where}: kind {parts[2]!r} is unknown, expected one of {', '.join(KINDS)}; move the file")
         elif not COLLECTION_CODE.match(parts[1]):
             problems.append(
-                f"{where}: {parts[1]!r} is no collection code, expected capital letters and digits; rename the folder"
+                f"{where}: {parts[1]!r} is not a collection code, expected capital letters and digits; rename the folder"
             )
         elif path.is_symlink():
             problems.append(f"{where}: a link is not followed; copy the file itself")

@@ -38,7 +38,7 @@ def act(
     if action not in _ACTIONS:
         raise NotAllowed(f"there is no action {action!r}, expected one of {', '.join(_ACTIONS)}")
     if len(reason.strip()) < SHORTEST_REASON and action != "assign":
-        raise NotAllowed("say why: the history keeps it")
+        raise NotAllowed("please give a reason; it is recorded in the history")
     _lock_as_loading_does(connection, item_id)
     item = items.get(connection, item_id, lock=True)
     if expected_version is not None and expected_version != item.version:
@@ -160,7 +160,7 @@ def _assign(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
     if not notices.ADDRESS.fullmatch(choice) or len(choice) > 254:
-        raise NotAllowed(f"{choice[:60]!r} is no address")
+        raise NotAllowed(f"{choice[:60]!r} is not an address")
     return items.assign(connection, item.item_id, choice.lower(), actor)
 
 

@@ -168,7 +168,7 @@ def decide(connection: Connection, mail_no: int, decision: str, by: str, why: st
     if row is None:
         raise ValueError(f"there is no mail {mail_no}")
     if decision not in DECISIONS:
-        raise ValueError(f"{decision!r} is no decision, expected one of {', '.join(DECISIONS)}")
+        raise ValueError(f"{decision!r} is not a known decision, expected one of {', '.join(DECISIONS)}")
     if row[0] == DECISIONS[decision]:
         return row[0]
     if row[0] not in DECIDED_FROM[decision]:

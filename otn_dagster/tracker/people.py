@@ -53,7 +53,7 @@ def invite(connection: Connection, email: str, name: str, role: str, nodes: list
     if role == "manager" and not nodes:
         raise ValueError("a manager needs at least one node (--node)")
     if email.count("@") != 1 or any(c.isspace() for c in email):
-        raise ValueError(f"{email!r} is no address")
+        raise ValueError(f"{email!r} is not an address")
     token = secrets.token_urlsafe(32)
     connection.execute(
         "insert into platform.people (email, name, role, nodes, made_by, invitation_sha256, invitation_until)"

@@ -130,7 +130,7 @@ class _Gzip:
             try:
                 part = self.inner.decompress(block, self.most - self.size + 1)
             except zlib.error as error:
-                raise Refused("malformed_body", f"the body is no gzip: {error}") from None
+                raise Refused("malformed_body", f"the body is not valid gzip: {error}") from None
             self.begun = True
             self.size += len(part)
             if self.size > self.most:
@@ -141,7 +141,7 @@ class _Gzip:
 
     def finish(self) -> None:
         if not self.begun or not self.inner.eof:
-            raise Refused("malformed_body", "the gzip breaks off")
+            raise Refused("malformed_body", "the gzip body is truncated")
 
 
 def _too_large(most: int) -> Refused:

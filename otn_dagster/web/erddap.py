@@ -97,7 +97,7 @@ def rows_of(pairs: list[tuple[str, str]], required: list[str], known: list[str],
         if name not in known:
             raise Refused("bad_parameter", f"there is no variable {name[:60]!r}, expected some of: {', '.join(known)}")
         if name in columns:
-            raise Refused("bad_parameter", f"the variable {name} stands there twice")
+            raise Refused("bad_parameter", f"the variable {name} is given more than once")
         columns[name] = array_of(name, value) if value.startswith("[") else value
     missing = [name for name in required if name not in columns]
     if missing:

@@ -25,7 +25,7 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
             expected = ", ".join(known) or "none"
             raise Refused("bad_parameter", f"found the parameter {name[:60]!r}, expected some of: {expected}")
         if name in found:
-            raise Refused("bad_parameter", f"the parameter {name} stands there twice")
+            raise Refused("bad_parameter", f"the parameter {name} is given more than once")
         found[name] = value
     return found
 

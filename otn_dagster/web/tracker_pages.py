@@ -251,7 +251,7 @@ def push_date_of(visit: Visit) -> str:
             return dt.date.fromisoformat(date).isoformat()
     except ValueError:
         pass
-    raise Stop(404, f"{date[:20]!r} is no push date.")
+    raise Stop(404, f"{date[:20]!r} is not a push date.")
 
 
 @page
