@@ -28,9 +28,7 @@ COMMON: dict[str, Any] = {"group_name": "streams", "owners": OWNERS}
     description="One cheap call to the source of each enabled stream; those that have something new are asked for.",
     check_specs=[
         dg.AssetCheckSpec("sources_answer", asset="stream_news", description="Every source answered"),
-        dg.AssetCheckSpec(
-            "streams_are_not_silent", asset="stream_news", description="Every stream has recent data"
-        ),
+        dg.AssetCheckSpec("streams_are_not_silent", asset="stream_news", description="Every stream has recent data"),
     ],
 )
 def stream_news(context: dg.AssetExecutionContext, streams: Streams):

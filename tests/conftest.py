@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import hypothesis
 import psycopg
 import pytest
 
@@ -20,6 +21,9 @@ from tests.node import Node
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 _numbers = itertools.count()
+# How long an example takes says something of the machine, and nothing of the code.
+hypothesis.settings.register_profile("otn", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("otn")
 
 
 @pytest.fixture(scope="session")

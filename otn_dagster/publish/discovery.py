@@ -5,14 +5,19 @@ Belongs here: the rows of the tables of schema ``discovery``. Does not belong he
 Source: columns as in OTN's node database (node manager training, "Important tables", discovery notebooks).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 # Ibis columns have no types that a checker could know.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
-
-import ibis.expr.types as ir
 import polars as pl
 
 from otn_dagster.telemetry import engine, rules
 from otn_dagster.telemetry.extracts import Context
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 WEEK = "1w"
 

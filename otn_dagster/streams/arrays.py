@@ -8,18 +8,24 @@ the blocks that differ from the base are written; what follows a window that gre
 or written but whole blocks of a few megabytes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec
 
+from otn_dagster.late import late
 from otn_dagster.streams import timeaxis
 from otn_dagster.streams.group import Group
 from otn_dagster.streams.layout import TIME, Layout, Variable, widest
 from otn_dagster.streams.plan import Rows, Window, rows_equal
+
+if TYPE_CHECKING:
+    import zarr
+else:
+    zarr = late("zarr")
 
 # Measured: whole-day reads are cheapest at 2^18 rows; time is indexed by few large chunks; wide rows at about 4 MB.
 CHUNK_ROWS, TIME_CHUNK_ROWS, WIDE_CHUNK_BYTES = 1 << 18, 1 << 22, 4 << 20
@@ -82,6 +88,8 @@ TIME_VARIABLE = Variable(TIME, "<i8", attributes=_TIME_ATTRIBUTES)
 
 def create_array(group: Group, variable: Variable, rows: int) -> zarr.Array:
     """An array of this many rows, empty."""
+    from zarr.codecs import BloscCodec
+
     shuffle = "noshuffle" if variable.itemsize == 1 else "bitshuffle"
     return group.create_array(
         variable.name,

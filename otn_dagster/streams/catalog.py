@@ -3,17 +3,24 @@
 Belongs here: documents about stores. Does not belong here: the stores.
 """
 
+from __future__ import annotations
+
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pystac
 import yaml
 
+from otn_dagster.late import late
 from otn_dagster.streams import arrays, timeaxis
 from otn_dagster.streams.published import Published
 from otn_dagster.streams.refresh import span
 from otn_dagster.streams.store import Commit, StreamStore
+
+if TYPE_CHECKING:
+    import pystac
+else:
+    pystac = late("pystac")
 
 
 @dataclass(frozen=True)

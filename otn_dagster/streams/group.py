@@ -5,10 +5,17 @@ Belongs here: holding on to opened arrays. Does not belong here: what they mean 
 Opening an array costs a request and a millisecond of work; a merge touches forty arrays a dozen times.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
 
-import zarr
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from otn_dagster.late import late
+
+if TYPE_CHECKING:
+    import zarr
+else:
+    zarr = late("zarr")
 
 
 class Group:
@@ -20,7 +27,7 @@ class Group:
         self._arrays: dict[str, Any] = dict(group.arrays())
 
     @classmethod
-    def open(cls, store: Any, mode: str) -> "Group":
+    def open(cls, store: Any, mode: str) -> Group:
         """The group at the root of a store; ``mode`` is ``r`` or ``a``."""
         return cls(zarr.open_group(store, mode=mode))  # type: ignore[arg-type]
 

@@ -4,6 +4,8 @@ Belongs here: the order of these steps, for an append and for a refresh. Does no
 files come from (``sources/``).
 """
 
+from __future__ import annotations
+
 import datetime as dt
 import hashlib
 import json
@@ -12,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import icechunk
-
+from otn_dagster.late import late
 from otn_dagster.streams import arrays, describe, gates, netcdf, timeaxis
 from otn_dagster.streams.configuration import Stream
 from otn_dagster.streams.gates import Gate, GateFailed
@@ -24,6 +25,11 @@ from otn_dagster.streams.layout import BadLayout, Layout, SchemaChange, changes,
 from otn_dagster.streams.netcdf import AnswerFile, BadFile
 from otn_dagster.streams.plan import Plan, Window, make_plan
 from otn_dagster.streams.store import MAIN, StreamStore
+
+if TYPE_CHECKING:
+    import icechunk
+else:
+    icechunk = late("icechunk")
 
 APPEND, REFRESH = "append", "refresh"
 REMEMBERED_COMMITS = 200

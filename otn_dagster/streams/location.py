@@ -7,14 +7,22 @@ Credentials come from the environment as AWS names them (AWS_ACCESS_KEY_ID, AWS_
 role of the machine); ``anonymous`` reads public buckets without any.
 """
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("ICECHUNK_LOG", "error")  # it warns of the local folder at each open; lock.py answers that
-import icechunk
 import obstore.store
+
+from otn_dagster.late import late
+
+if TYPE_CHECKING:
+    import icechunk
+else:
+    icechunk = late("icechunk")
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Location:
         """Whether it is a folder of this machine."""
         return "://" not in self.url
 
-    def below(self, name: str) -> "Location":
+    def below(self, name: str) -> Location:
         """The place of this name under it."""
         return Location(f"{self.url.rstrip('/')}/{name}", self.region, self.endpoint, self.anonymous)
 

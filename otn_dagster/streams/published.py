@@ -20,8 +20,6 @@ from itertools import product
 from typing import Any
 
 import obstore
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.lock import locked
@@ -139,6 +137,9 @@ class _View:
 
     def bytes(self, key: str) -> bytes | None:
         """One object of the store."""
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
         found = sync(self._store.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 

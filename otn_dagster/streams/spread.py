@@ -8,10 +8,11 @@ coordinator commits. A worker that dies is replaced by Dask and its blocks are w
 must see the answer's files and the store.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
-import icechunk
-
+from otn_dagster.late import late
 from otn_dagster.streams import arrays, netcdf
 from otn_dagster.streams.arrays import Block, Merge
 from otn_dagster.streams.configuration import Stream
@@ -21,12 +22,17 @@ from otn_dagster.streams.plan import Plan
 from otn_dagster.streams.store import StreamStore
 
 if TYPE_CHECKING:
+    import icechunk
+else:
+    icechunk = late("icechunk")
+
+if TYPE_CHECKING:
     from distributed import Client
 
 BLOCKS_A_TASK = 8
 
 
-def with_dask(client: "Client") -> Spread:
+def with_dask(client: Client) -> Spread:
     """A spread over the workers of a Dask client."""
 
     def spread(

@@ -8,19 +8,26 @@ window, to which ``main`` is moved in one step; so ``main`` has one line of hist
 reader saw then.
 """
 
+from __future__ import annotations
+
 import datetime as dt
 import functools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otn_dagster.streams.group import Group
 from otn_dagster.streams.location import Location  # first: it quiets Icechunk's warning
 
 from otn_dagster.streams.lock import locked  # isort: skip
-import icechunk
+from otn_dagster.late import late
+
+if TYPE_CHECKING:
+    import icechunk
+else:
+    icechunk = late("icechunk")
 
 MAIN = "main"
 # Strings of executed tests are bytes of fixed length: zarr-python reads them, the format has no words for them yet.

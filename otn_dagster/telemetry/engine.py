@@ -3,12 +3,21 @@
 Belongs here: connections and the tables that hold frames. Does not belong here: rules.
 """
 
-import ibis
-import ibis.expr.types as ir
-import polars as pl
-from ibis.backends.duckdb import Backend
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from otn_dagster.late import late
 from otn_dagster.telemetry import rules
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.types as ir
+    from ibis.backends.duckdb import Backend
+else:
+    ibis = late("ibis")
 
 
 def duckdb(memory_limit: str = "2GB", threads: int | None = None, temp_directory: str | None = None) -> Backend:

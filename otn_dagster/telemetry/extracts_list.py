@@ -7,18 +7,25 @@ Letters: t (tracker, matched to the project's animals) is the field's own; q (qu
 are this platform's, because no source names them.
 """
 
+from __future__ import annotations
+
 # Ibis columns have no types that a checker could know.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
-
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ibis
-import ibis.expr.types as ir
 import polars as pl
 
 from otn_dagster.database import Connection
+from otn_dagster.late import late
 from otn_dagster.telemetry import engine, rules
 from otn_dagster.telemetry.push_core import Matches
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.types as ir
+else:
+    ibis = late("ibis")
 
 TYPES = {"t": "tracker", "q": "qualified", "u": "unqualified", "s": "sentinel"}
 CHANGES_FILE, DETAILS_FILE, LIST_FILE = (

@@ -9,23 +9,29 @@ Layout of ``pushes/<date>/matches/``: ``bucket-NNN.parquet`` (all detections onc
 whoever deployed them: a receiver moves between projects, and ``min_lag`` must see all of its detections.
 """
 
+from __future__ import annotations
+
 # Ibis columns have no types that a checker could know.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
-
 import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ibis
-import ibis.expr.types as ir
 import polars as pl
-from ibis.backends.duckdb import Backend
 
+from otn_dagster.late import late
 from otn_dagster.telemetry import engine, inputs, rules
 from otn_dagster.telemetry.snapshot import MANIFEST, Snapshot, entry_of, link_or_copy
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.types as ir
+    from ibis.backends.duckdb import Backend
+else:
+    ibis = late("ibis")
 
 ROWS_PER_BUCKET = 4_000_000  # on average; a bucket is a range of receiver keys, of the same width in every push
 ORDER = ["receiver_key", "transmitter_key", "time_ms", "det_key"]

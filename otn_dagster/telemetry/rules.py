@@ -12,11 +12,21 @@ Sources: node manager training, detections-2b (clocks), detections-3 (receivers)
 (``min_lag``).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otn_dagster.late import late
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.types as ir
+else:
+    ibis = late("ibis")
+
 # Ibis columns have no types that a checker could know.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
 
-import ibis
-import ibis.expr.types as ir
 
 FOREVER_MS = 253_402_300_800_000  # the year 10000
 NEVER_MS = -FOREVER_MS

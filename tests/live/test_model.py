@@ -111,7 +111,11 @@ class Driven:
             assert registry.newest_version(connection, self.name)[0] == 1  # type: ignore[index]
 
 
-@settings(max_examples=times(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=times(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=st.lists(PUSH | DELETE | REPLACE | OTHER, max_size=9))
 def test_the_table_is_what_a_dictionary_would_be(live: LiveNode, steps: list[tuple[str, list[Any]]]):
     driven = Driven(live)

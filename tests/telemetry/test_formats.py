@@ -218,7 +218,11 @@ ANY_CELL = st.one_of(
 
 
 @pytest.mark.parametrize("kind", ["tags", "deployments"])
-@settings(max_examples=times(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=times(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_any_value_in_any_cell_ends_in_a_verdict(tmp_path: Path, kind: str, data: st.DataObject):
     """And a cell that decides nothing changes nothing of what decides."""
