@@ -10,6 +10,7 @@ row: the raw cell is kept, the value is null, and there is one finding for each 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import repeat
 from typing import Any
 
 from otn_dagster.telemetry.files import times
@@ -107,26 +108,25 @@ def read_columns(table: Table, columns: Sequence[Column], answers: Mapping[str, 
 
 
 def _read_cells(table: Table, column: Column, header: Header, values: Values) -> None:
-    cells = [row.cells.get(column.name) for row in table.rows]
-    distinct = list(
-        dict.fromkeys(
-            (type(c), c, _unit(column, row)) for c, row in zip(cells, table.rows, strict=True) if c is not None
-        )
-    )
-    reader = _reader(column, header, [c for _, c, _ in distinct], table.decimal_comma)
+    name = column.name
+    cells = [row.cells.get(name) for row in table.rows]
+    units = [_unit(column, row) for row in table.rows] if column.unit_columns else repeat(None)
+    keys = list(zip(map(type, cells), cells, units, strict=False))  # 1, 1.0 and TRUE are three
+    distinct = [key for key in dict.fromkeys(keys) if key[1] is not None]
+    reader = _reader(column, header, [cell for _, cell, _ in distinct], table.decimal_comma)
     reads = {key: _safe(reader, key[1], key[2]) for key in distinct if not is_null(key[1]) or is_error(key[1])}
+    found = [reads.get(key) for key in keys]
+    for row, read in zip(values.rows, found, strict=True):
+        row[name] = None if read is None else read.value
     told: dict[tuple[Cell, Code], list[int]] = {}
-    for i, (cell, row) in enumerate(zip(cells, table.rows, strict=True)):
-        read = None if cell is None else reads.get((type(cell), cell, _unit(column, row)))
-        values.rows[i][column.name] = None if read is None else read.value
+    for i, read in enumerate(found):
         if read is not None and read.code is not None:
             if read.value is None and read.code != Code.SERIAL_UNKNOWN:
-                values.lost[i, column.name] = (cell, read)
-            told.setdefault((cell, read.code), []).append(i)
+                values.lost[i, name] = (cells[i], read)
+            told.setdefault((cells[i], read.code), []).append(i)
     for (cell, code), places in told.items():
-        i = places[0]
-        read = reads[type(cell), cell, _unit(column, table.rows[i])]  # type: ignore[index]
-        values.findings.append(_finding(column, cell, code, read, [table.rows[p].number for p in places]))
+        numbers = [table.rows[place].number for place in places]
+        values.findings.append(_finding(column, cell, code, reads[keys[places[0]]], numbers))
     if (
         column.quantity is not None
         and header.strange_unit

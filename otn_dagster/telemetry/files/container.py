@@ -9,6 +9,7 @@ without a time of day where the cell has none. The size that a sheet says it has
 
 import csv
 import datetime as dt
+import functools
 import io
 import re
 import zipfile
@@ -31,9 +32,8 @@ WORKBOOKS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"}
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 RELATIONS = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 CELL_PLACE = re.compile(rb'<c\b[^>]{0,120}?\br="([A-Z]{1,3})(\d{1,7})"')
-ERROR_CELL = re.compile(
-    rb'<c\b([^>]{0,120}?)\br="([A-Z]{1,3})(\d{1,7})"([^>]{0,120})>(?:<f[^>]{0,200}/>|<f[^>]{0,200}>[^<]{0,9000}</f>)?<v>(#[^<]{1,20})</v>'
-)
+ERROR_CELL = re.compile(rb' t="e"[^>]{0,240}>(?:<f[^>]{0,200}/>|<f[^>]{0,200}>[^<]{0,9000}</f>)?<v>(#[^<]{1,20})</v>')
+ITS_PLACE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
 SAVE_AGAIN = "Open it in Excel and save it again as .xlsx."
 
 
@@ -142,34 +142,37 @@ def _sheet_parts(path: Path) -> dict[str, bytes]:
 
 def _bound(name: str, xml: bytes) -> None:
     """Refuse a sheet whose cells lie further apart than any data does: the reader makes room for all that is between them."""
-    rows = columns = 0
-    for letters, number in set(CELL_PLACE.findall(xml)):
-        row, column = _place(letters, number)
-        if row > rows or column >= columns:
-            rows, columns = max(rows, row), max(columns, column + 1)
-            if rows > MAX_ROWS or rows * columns > MAX_CELLS:
-                raise BadFile(
-                    f"the sheet {name!r} has a cell at {letters.decode()}{number.decode()}: more than {MAX_CELLS:,} cells",
-                    "Delete the rows and columns that hold nothing, or send it as csv.",
-                )
+    places = CELL_PLACE.findall(xml)
+    rows = max(({number for _, number in places}), key=int, default=b"0")
+    columns = max(({letters for letters, _ in places}), key=_column, default=b"A")
+    if int(rows) > MAX_ROWS or int(rows) * (_column(columns) + 1) > MAX_CELLS:
+        raise BadFile(
+            f"the sheet {name!r} reaches to column {columns.decode()} and row {int(rows):,}: more than {MAX_CELLS:,} cells",
+            "Delete the rows and columns that hold nothing, or send it as csv.",
+        )
 
 
-def _error_cells(xml: bytes) -> dict[tuple[int, int], str]:
-    """Cells that the spreadsheet could not compute (``#VALUE!``), by (row, column): the reader gives them as empty."""
+def _error_cells(xml: bytes) -> dict[int, dict[int, str]]:
+    """Cells that the spreadsheet could not compute (``#VALUE!``), by row and column: the reader gives them as empty."""
     if b't="e"' not in xml:
         return {}
-    found = ERROR_CELL.finditer(xml)
-    return {_place(m[2], m[3]): m[5].decode() for m in found if b't="e"' in m[1] or b't="e"' in m[4]}
+    cells: dict[int, dict[int, str]] = {}
+    for found in ERROR_CELL.finditer(xml):
+        place = ITS_PLACE.search(xml, xml.rfind(b"<c", 0, found.start()), found.end())
+        if place:
+            cells.setdefault(int(place[2]), {})[_column(place[1])] = found[1].decode()
+    return cells
 
 
-def _place(letters: bytes, number: bytes) -> tuple[int, int]:
+def _column(letters: bytes) -> int:
+    """``A`` → 0, ``AA`` → 26."""
     column = 0
     for letter in letters:
         column = column * 26 + letter - 64
-    return int(number), column - 1
+    return column - 1
 
 
-def _sheet(sheet: Any, name: str, errors: dict[tuple[int, int], str]) -> Sheet:
+def _sheet(sheet: Any, name: str, errors: dict[int, dict[int, str]]) -> Sheet:
     rows: list[tuple[int, list[Cell]]] = []
     real_dates: dict[int, int] = {}
     cells = 0
@@ -177,18 +180,30 @@ def _sheet(sheet: Any, name: str, errors: dict[tuple[int, int], str]) -> Sheet:
         cells += len(row)
         if number > MAX_ROWS or cells > MAX_CELLS:
             raise BadFile(f"more than {MAX_ROWS:,} rows or {MAX_CELLS:,} cells", "Split the file.")
-        plain = [_cell(cell, column, real_dates) for column, cell in enumerate(row[:MAX_COLUMNS])]
-        if errors:
-            plain = [errors.get((number, column), cell) for column, cell in enumerate(plain)]
-        if any(cell not in (None, "") for cell in row[MAX_COLUMNS:]):
+        plain = _cells(row[:MAX_COLUMNS], real_dates)
+        for column, said in errors.get(number, {}).items():
+            if column < len(plain):
+                plain[column] = said
+        if len(row) > MAX_COLUMNS and any(cell not in (None, "") for cell in row[MAX_COLUMNS:]):
             raise BadFile(f"more than {MAX_COLUMNS} columns", "Delete what is not of the template.", number)
         rows.append((number, plain))
     return Sheet(name, rows, real_dates=real_dates)
 
 
-def _cell(cell: Any, column: int, real_dates: dict[int, int]) -> Cell:
-    if isinstance(cell, str):
-        return _text(cell)
+def _cells(row: Sequence[Any], real_dates: dict[int, int]) -> list[Cell]:
+    """A row's cells as data: most are empty, words and numbers."""
+    found: list[Cell] = []
+    for column, cell in enumerate(row):
+        if type(cell) is str:
+            found.append(_text(cell) if cell else None)
+        elif type(cell) is float and -1e300 < cell < 1e300:
+            found.append(cell)
+        else:
+            found.append(_rarer(cell, column, real_dates))
+    return found
+
+
+def _rarer(cell: Any, column: int, real_dates: dict[int, int]) -> Cell:
     if isinstance(cell, bool):
         return "TRUE" if cell else "FALSE"
     if isinstance(cell, int | float):
@@ -202,6 +217,7 @@ def _cell(cell: Any, column: int, real_dates: dict[int, int]) -> Cell:
     )  # a duration ([h]:mm) is text like 1 day, 2:00:00
 
 
+@functools.lru_cache(maxsize=16_384)  # the same words stand in thousands of cells
 def _text(cell: str) -> str | None:
     """A cell's text as JSON in a database can hold it."""
     if "\x00" in cell:

@@ -6,9 +6,11 @@ Law: every row of the file that holds anything is a row of a table or is named a
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any
 
 from otn_dagster.telemetry.files import times
@@ -247,7 +249,9 @@ def _columns(
 ) -> tuple[dict[str, Header], list[tuple[int, str]]]:
     """Headers by name, and (position, name) of every column that holds anything, named or not."""
     width = max([len(header_cells), *(len(row) for _, row in body)])
-    filled = [sum(i < len(row) and not is_null(row[i]) for _, row in body) for i in range(width)]
+    by_column = zip_longest(*(row for _, row in body))
+    filled = [sum(count for cell, count in Counter(cells).items() if not is_null(cell)) for cells in by_column]
+    filled += [0] * (width - len(filled))
     by_name: dict[str, list[int]] = {}
     for i in range(width):
         text = header_cells[i] if i < len(header_cells) else None

@@ -385,12 +385,35 @@ def _note_identifiers(table: Table, row: Row, codes: list[tuple[str, str]], type
             )
 
 
+class _Animal:
+    """Rows of one animal. What is said of it is compared once for each way in which it is said."""
+
+    def __init__(self):
+        self.tags: list[dict[str, Any]] = []
+        self._said: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def takes(self, tag: dict[str, Any]) -> bool:
+        """Whether a row agrees with every row of it."""
+        return _what_is_said(tag) in self._said or all(_same_animal(tag, other) for other in self._said.values())
+
+    def add(self, tag: dict[str, Any]) -> None:
+        self.tags.append(tag)
+        self._said.setdefault(_what_is_said(tag), tag)
+
+
+def _what_is_said(tag: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(
+        tag[name]
+        for name in (RELEASED, "scientific_name", "release_latitude", "release_longitude", "length", "length2")
+    )
+
+
 def _name_animals(typed: Typed, collectioncode: str) -> None:
     """A name for every animal: rows share one only where species, release time, place and lengths agree.
 
     Otherwise the later animal's name gets the day of its release, then the tag's serial, then a number.
     """
-    by_base: dict[str, list[list[dict[str, Any]]]] = {}
+    by_base: dict[str, list[_Animal]] = {}
     for tag in sorted(typed.rows, key=lambda t: (t[RELEASED], t["sheet"], t["row_number"], t["part"])):
         base = names.animal_catalognumber(
             collectioncode,
@@ -400,20 +423,19 @@ def _name_animals(typed: Typed, collectioncode: str) -> None:
             tag["transmitter"] or f"row{tag['row_number']}",
         )
         groups = by_base.setdefault(base, [])
-        mine = next((group for group in groups if all(_same_animal(tag, other) for other in group)), None)
+        mine = next((group for group in groups if group.takes(tag)), None)
         if mine is None:
-            groups.append([tag])
-        else:
-            mine.append(tag)
+            groups.append(mine := _Animal())
+        mine.add(tag)
     taken = set(by_base)
     for base, groups in by_base.items():
         for number, group in enumerate(groups):
-            key = base if number == 0 else _free_name(base, group[0], taken)
-            for tag in group:
+            key = base if number == 0 else _free_name(base, group.tags[0], taken)
+            for tag in group.tags:
                 tag["catalognumber"] = key
             if number:
                 says = f"an animal of its own; another animal of that name was released otherwise, so this one is called {key}"
-                numbers = sorted({tag["row_number"] for tag in group})
+                numbers = sorted({tag["row_number"] for tag in group.tags})
                 typed.findings.append(
                     finding(
                         Code.NAME_TAKEN,
