@@ -59,7 +59,7 @@ def test_a_dataset_from_an_example(live: LiveNode):
 def test_the_datasets_that_come_with_the_platform_can_be_used():
     from otn_dagster.config import PROJECT_ROOT
 
-    assert configuration.load_live(PROJECT_ROOT / "config" / "live").problems == []
+    assert configuration.load_live(PROJECT_ROOT / "config" / "live").problems == {}
 
 
 def test_the_example_of_every_setting_has_every_setting():

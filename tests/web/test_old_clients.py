@@ -157,7 +157,7 @@ class TestErddap:
         [
             ("stationID=46088&airTemp=1", "required variables are missing: time"),
             ("stationID=46088&time=2016-06-23T19:53:00Z&salinity=1", "no variable"),
-            ("stationID=46088&stationID=46088&time=2016-06-23T19:53:00Z", "twice"),
+            ("stationID=46088&stationID=46088&time=2016-06-23T19:53:00Z", "more than once"),
             ("stationID=46088&time=2016-06-23T19:53:00Z&timestamp=1", "set by the server"),
             ("stationID=46088&time=2016-06-23T19:53:00Z&command=1", "set by the server"),
             ("stationID=[a,b]&time=[2016-06-23T19:53:00Z]", "different lengths"),

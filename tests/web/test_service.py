@@ -230,9 +230,9 @@ def test_without_its_database_the_service_says_so(live: LiveNode):
 def test_loopback_is_the_default():
     import inspect
 
-    from otn_dagster import cli
+    from otn_dagster.cli import main
 
-    assert inspect.signature(cli.serve).parameters["host"].default == "127.0.0.1"
+    assert inspect.signature(main.serve).parameters["host"].default == "127.0.0.1"
 
 
 def raw(port: int, *parts: bytes, pause: float = 0.0) -> bytes:

@@ -121,7 +121,7 @@ def is_error(cell: Cell) -> bool:
 
 def storable(text: str) -> bool:
     """Whether a database can hold a text: no NUL, no half of a surrogate pair."""
-    return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+    return "\x00" not in text and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))
 
 
 def text(cell: Cell) -> Read:

@@ -130,6 +130,7 @@ TEMPLATE = Names(
     ALIASES,
 )
 KNOWN = frozenset(column.name for column in COLUMNS)
+OF_A_TAG = tuple(column.name for column in COLUMNS if column.name not in ("tag_id_code", "tag_code_space"))
 NOT_ACOUSTIC = {
     "ANCHOR",
     "FLOY",
@@ -208,7 +209,7 @@ def _type_table(table: Table, situation: Situation, typed: Typed) -> None:
             typed.refused.append(refusal)
             refused.add(index)
             continue
-        kept = {n: cells[n] for n in (column.name for column in COLUMNS) if n not in ("tag_id_code", "tag_code_space")}
+        kept = {name: cells[name] for name in OF_A_TAG}
         kept |= {
             "sheet": row.sheet,
             "row_number": row.number,
