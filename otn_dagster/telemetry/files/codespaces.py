@@ -63,6 +63,9 @@ def split(space_cell: str | None, code_cell: str | None) -> tuple[str, list[str]
 
     ``A69-1303`` + ``25715, 25716`` → two codes. ``None`` + ``A69-1303-481`` → one.
     """
+    if space_cell and code_cell and code_cell.isdecimal() and (usual := canonical_space(space_cell)):
+        code = canonical_code(code_cell)
+        return (usual, [code]) if code else None
     from_space, from_code = _full_ids(space_cell), _full_ids(code_cell)
     if from_space and from_code:
         return from_code if from_space == from_code else None

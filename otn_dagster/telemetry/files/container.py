@@ -31,7 +31,7 @@ MAX_CELL = 32_767  # what a workbook's cell can hold
 WORKBOOKS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"}
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 RELATIONS = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-CELL_PLACE = re.compile(rb'<c\b[^>]{0,120}?\br="([A-Z]{1,3})(\d{1,7})"')
+CELL_PLACE = re.compile(rb"""r=["']([A-Z]{1,3})(\d{1,7})["']""")  # begins with letters that are searched for quickly
 ERROR_CELL = re.compile(rb' t="e"[^>]{0,240}>(?:<f[^>]{0,200}/>|<f[^>]{0,200}>[^<]{0,9000}</f>)?<v>(#[^<]{1,20})</v>')
 ITS_PLACE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
 SAVE_AGAIN = "Open it in Excel and save it again as .xlsx."
