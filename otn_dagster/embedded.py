@@ -66,10 +66,7 @@ class EmbeddedServer:
         """Make the cluster if there is none and start the server; True if this call started it."""
         self.home.mkdir(parents=True, exist_ok=True)
         with _exclusive(self.home / "start.lock"):
-            if (
-                self.pid() is not None
-                and self._run("pg_isready", "-q", "-h", str(self.socket_folder), check=False) == 0
-            ):
+            if self._answers():
                 return False
             self._own(self.home)
             self.socket_folder.mkdir(mode=0o700, exist_ok=True)
@@ -86,13 +83,20 @@ class EmbeddedServer:
         if self.pid() is not None:
             self._run("pg_ctl", "-w", "-m", "fast", "-D", str(self.cluster), "stop", check=False)
 
+    def _answers(self) -> bool:
+        return self.pid() is not None and self._run("pg_isready", "-q", "-h", str(self.socket_folder), check=False) == 0
+
     def _start_patiently(self, *options: str) -> None:
-        """After a crash the killed server's children may hold its memory for some seconds more."""
+        """After a crash the killed server's children may hold its memory for some seconds more; one that runs may be too busy
+        to answer at once.
+        """
         for attempt in range(10):
             try:
                 self._run("pg_ctl", "-w", "-t", "60", "-D", str(self.cluster), *options, "start")
                 return
             except RuntimeError:
+                if self._answers():
+                    return
                 if attempt == 9:
                     raise
                 time.sleep(1)
@@ -131,7 +135,7 @@ class EmbeddedServer:
             )
             if check and done.returncode != 0:
                 output.seek(0)
-                raise RuntimeError(f"the embedded PostgreSQL did not obey {program}: {output.read().strip()}")
+                raise RuntimeError(f"{program} of the embedded PostgreSQL failed: {output.read().strip()}")
         return done.returncode
 
     def _binaries(self) -> Path:
