@@ -105,4 +105,4 @@ def unlock(push_date: Annotated[str, typer.Argument(help="The push that will not
     settings = load_settings()
     with server_of(settings), database.connect(settings) as connection:
         nodes = pushes.finish(connection, push_date, f"not pushed; {by}: {why}")
-    console.print(f"{nodes} node(s) unlocked")
+    console.print(f"{nodes} node(s) unlocked" if nodes else f"no node is locked for the push of {push_date}")

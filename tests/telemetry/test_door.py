@@ -442,7 +442,7 @@ def test_i_example_rows_are_not_data(tmp_path: Path, marker: str):
 def test_j_a_file_is_cut_off_only_where_its_last_line_is(tmp_path: Path):
     header = "Date and Time (UTC),Receiver,Transmitter,Transmitter Name,Transmitter Serial,Sensor Value,Sensor Unit"
     line = "2023-05-01 12:00:00,VR2W-109000,A69-1602-100"
-    for end, verdict in (("\n", "ready"), ("", "ready"), ("\n2023-05-01 12:0", "refused")):
+    for end, verdict in (("\n", "ready"), ("", "ready"), ("\n  ", "ready"), ("\n2023-05-01 12:0", "refused")):
         path = tmp_path / "v.csv"
         path.write_text(f"{header}\n{line}\n{line.replace('12:00:00', '12:01:00')}{end}")
         assert preview.look(path).verdict == verdict, end

@@ -102,14 +102,12 @@ def is_null(cell: Cell) -> bool:
     if cell is None:
         return True
     if isinstance(cell, str):
-        return _says_nothing(cell)
+        return cell.isspace() if len(cell) > LONGEST_NULL_WORD else _says_nothing(cell)
     return isinstance(cell, float) and math.isnan(cell)
 
 
 @functools.lru_cache(maxsize=65_536)  # the same words stand in thousands of cells
 def _says_nothing(cell: str) -> bool:
-    if len(cell) > LONGEST_NULL_WORD and not cell.isspace():
-        return False
     word = WHITE.sub(" ", cell).strip().lower()
     return not word or word in NULL_WORDS
 

@@ -27,6 +27,7 @@ MAX_UNPACKED_BYTES = 256 * 2**20
 MAX_COMPRESSION_RATIO = 200
 MAX_ROWS, MAX_COLUMNS, MAX_CELLS = 1_000_000, 500, 5_000_000
 MAX_TEXT_BYTES = 256 * 2**20
+LONGEST_WORD = 64  # that is kept while others are read
 MAX_CELL = 32_767  # what a workbook's cell can hold
 WORKBOOKS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"}
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
@@ -195,7 +196,7 @@ def _cells(row: Sequence[Any], real_dates: dict[int, int]) -> list[Cell]:
     found: list[Cell] = []
     for column, cell in enumerate(row):
         if type(cell) is str:
-            found.append(_text(cell) if cell else None)
+            found.append((_text(cell) if len(cell) > LONGEST_WORD else _word(cell)) if cell else None)
         elif type(cell) is float and -1e300 < cell < 1e300:
             found.append(cell)
         else:
@@ -217,7 +218,6 @@ def _rarer(cell: Any, column: int, real_dates: dict[int, int]) -> Cell:
     )  # a duration ([h]:mm) is text like 1 day, 2:00:00
 
 
-@functools.lru_cache(maxsize=16_384)  # the same words stand in thousands of cells
 def _text(cell: str) -> str | None:
     """A cell's text as JSON in a database can hold it."""
     if "\x00" in cell:
@@ -226,6 +226,12 @@ def _text(cell: str) -> str | None:
     if not value:
         return None
     return value if value.isprintable() else value.encode("utf-8", "replace").decode("utf-8")
+
+
+@functools.lru_cache(maxsize=16_384)
+def _word(cell: str) -> str | None:
+    """Short text: the same words stand in thousands of cells, and keeping them keeps no long ones in memory."""
+    return _text(cell)
 
 
 def text_table(text: str, name: str) -> Sheet:

@@ -213,8 +213,10 @@ def is_cut_off(head: Head) -> bool:
         end = handle.read()
     if head.encoding != "utf-8" or end.endswith((b"\r", b"\n")):
         return False
-    mark = head.delimiter.encode()
-    fields = re.split(rb"[\r\n]", end)[-1].count(mark)
+    mark, last = head.delimiter.encode(), re.split(rb"[\r\n]", end)[-1]
+    if not last.strip():  # blanks after the last line end
+        return False
+    fields = last.count(mark)
     longer = as_short = 0
     for block in text_blocks(head):
         for line in block.split(b"\n"):

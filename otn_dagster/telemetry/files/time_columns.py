@@ -24,7 +24,7 @@ def read_times(text: pl.Series, order: Order | None) -> tuple[pl.Series, pl.Seri
     offset of its own, which is applied. Null is what none of them reads.
     """
     found = text.str.to_datetime(USUAL, time_unit="us", strict=False, cache=False)
-    for way in (_iso, *_in_numbers(order)):
+    for way in (iso, *_in_numbers(order)):
         found, _ = _filled(found, text, way)
     return _filled(found, text, _rarer)
 
@@ -39,13 +39,13 @@ def _filled(found: pl.Series, text: pl.Series, way: Way) -> tuple[pl.Series, pl.
     return found.scatter(places, read.drop_nulls()) if places.len() else found, places
 
 
-def _iso(text: pl.Expr) -> pl.Expr:
+def iso(text: pl.Expr) -> pl.Expr:
+    """``2022-08-29 14:05:00.5`` and ``2022-08-29T14:05:00Z`` as times; null for anything else."""
     plain = text.str.replace("T", " ", literal=True).str.strip_suffix("Z")
-    return pl.coalesce(with_fraction(plain), _as(plain, WITH_FRACTION))
+    return pl.coalesce(_with_fraction(plain), _as(plain, WITH_FRACTION))
 
 
-def with_fraction(text: pl.Expr) -> pl.Expr:
-    """``2022-08-29 14:05:00.5`` as a time; null for anything else."""
+def _with_fraction(text: pl.Expr) -> pl.Expr:
     whole, rest = _as(text.str.slice(0, 19), USUAL), text.str.slice(19)
     digits = rest.str.extract(r"^\.(\d{1,6})\d*$").str.pad_end(6, "0").cast(pl.Int64)
     return whole + pl.duration(microseconds=pl.when(rest == "").then(0).otherwise(digits))

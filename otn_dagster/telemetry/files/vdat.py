@@ -20,7 +20,7 @@ from otn_dagster.telemetry.files.refusals import BadFile, Code, Severity, Topic,
 from otn_dagster.telemetry.files.tables import NotData
 from otn_dagster.telemetry.files.text import Head, compact, frames, is_cut_off
 from otn_dagster.telemetry.files.text_columns import Canonical, receiver_name, transmitter_name
-from otn_dagster.telemetry.files.time_columns import read_times, with_fraction
+from otn_dagster.telemetry.files.time_columns import iso, read_times
 
 NAME = "Fathom / VDAT log"
 SIGNATURE = re.compile(r"^VEMCO DATA LOG,(?P<schema>\d[\w.]*)(?:,(?P<writer>.*))?$")
@@ -191,7 +191,7 @@ def _named(record: str, places: dict[str, int]) -> tuple[pl.Expr, pl.Expr]:
             "{} UTC", _external("externaltimeutc", "externaldifferences", pl.col("datetime"), places)
         )
     if record == "CLOCK_SET":
-        prior = with_fraction(_field(places, "priordevicetimeutc"))
+        prior = iso(_field(places, "priordevicetimeutc"))
         true = _external("", "priordifferences", prior, places)
         return pl.lit("Clock Set"), pl.format("{} UTC at {}", true, prior.dt.strftime("%Y-%m-%d %H:%M:%S%.6f"))
     if record == "CFG_CHANNEL":
@@ -211,7 +211,7 @@ def _external(time: str, difference: str, device: pl.Expr, places: dict[str, int
     """True time as text: by the difference, which is finer, or else as the log says it."""
     seconds = _field(places, difference).cast(pl.Float64, strict=False)
     by_difference = device + pl.duration(microseconds=(seconds * 1_000_000).round(0).cast(pl.Int64))
-    said = with_fraction(_field(places, time)) if time else pl.lit(None, pl.Datetime("us"))
+    said = iso(_field(places, time)) if time else pl.lit(None, pl.Datetime("us"))
     return pl.coalesce(by_difference, said).dt.strftime("%Y-%m-%d %H:%M:%S%.6f")
 
 
