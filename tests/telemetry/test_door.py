@@ -12,6 +12,7 @@ from otn_dagster.demo.files import DEPLOYMENT_HEADER, TAG_HEADER, sheet_csv, wor
 from otn_dagster.telemetry import attention, snapshot
 from otn_dagster.telemetry.files import codespaces, container, deployments, preview, tags
 from otn_dagster.telemetry.files.cells import Quantity, comma_of
+from otn_dagster.telemetry.files.reading import read_export
 from otn_dagster.telemetry.files.refusals import BadFile, Code, Topic, Undecided, Why
 from otn_dagster.telemetry.files.typed import Situation, Typed
 from tests.node import Node
@@ -145,6 +146,33 @@ def test_b_columns_without_a_name_and_repeated_ones_are_named(tmp_path: Path):
     kept = next(f for f in result.findings if f.code is Code.COLUMN_KEPT).found or ""
     assert "MY COLUMN" in kept and "without a name" in kept
     assert result.rows[0]["comments"] == "another comment"  # the column that holds something
+
+
+def test_b_a_second_table_below_the_first_is_read_by_its_own_header(tmp_path: Path):
+    rows = [{**TAG, "TAG_ID_CODE": str(n), "WEIGHT (kg)": n, "LENGTH (m)": 1} for n in (1, 2, 3, 4)]
+    turned = TAG_HEADER[::-1]
+    above = [[row.get(n) for n in TAG_HEADER] for row in rows[:2]]
+    below = [[row.get(n) for n in turned] for row in rows[2:]]
+    apart = ["Autumn", *[None] * (len(turned) - 1)]
+    again = [TAG_HEADER, [{**TAG, "TAG_ID_CODE": "5"}.get(n) for n in TAG_HEADER]]
+    path = workbook("Tags", [], TAG_HEADER, [*above, apart, turned, *below, *again])
+    result = typed(tmp_path, path, name="stacked.xlsx")
+    assert {row["tag_id_code"]: row["weight"] for row in result.rows} == {"1": 1, "2": 2, "3": 3, "4": 4, "5": None}
+
+
+def test_b_what_an_old_workbook_could_not_compute_is_named(tmp_path: Path):
+    import xlwt
+
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("Tags", cell_overwrite_ok=True)
+    for column, name in enumerate(TAG_HEADER):
+        sheet.write(0, column, name)
+        sheet.write(1, column, TAG.get(name))
+    sheet.row(1).set_cell_error(TAG_HEADER.index("LENGTH (m)"), "#REF!")
+    book.save(tmp_path / "old.xls")
+    result = typed(tmp_path, (tmp_path / "old.xls").read_bytes(), name="old.xls")
+    assert result.loaded == 1
+    assert [(f.column, f.found) for f in result.findings if f.code is Code.VALUE_UNREADABLE] == [("length", "#REF!")]
 
 
 # C: every exception is a verdict
@@ -472,6 +500,24 @@ def test_j_a_sensor_value_that_is_none_costs_nothing(tmp_path: Path):
     )
     one = preview.look(path)
     assert one.law["usable"] == 2 and any(f.found == "Sensor Fault" for f in one.findings)
+
+
+def test_j_a_comma_that_nobody_quoted_moves_no_position_and_no_sensor_value(tmp_path: Path):
+    good = [str(DEPLOYMENT.get(n, "")) for n in DEPLOYMENT_HEADER]
+    odd = [cell.replace("44.2", "44,2").replace("-63.4", "-63,4") for cell in good]
+    lines = [DEPLOYMENT_HEADER, good, odd]
+    result = typed(tmp_path, "\n".join(map(",".join, lines)).encode(), "deployments")
+    assert result.loaded == 1 and [(r.row_number, r.column) for r in result.refused] == [(3, None)]
+    assert "quotation marks" in result.refused[0].remedy
+    ended = "\n".join([",".join(DEPLOYMENT_HEADER), ",".join(good) + ","])
+    assert typed(tmp_path, ended.encode(), "deployments").loaded == 1  # every line ends with a comma
+    path = tmp_path / "v.csv"
+    header = "Date and Time (UTC),Receiver,Transmitter,Sensor Value,Sensor Unit"
+    line = "2023-05-01 12:00:00,VR2W-109000,A69-9002-100"
+    path.write_text(f"{header}\n{line},12,ADC\n{line},12,5,ADC\n")
+    export = read_export(path, "detections", tmp_path / "v.parquet", {})
+    assert export.rows["sensor_value"].to_list() == [12, None]
+    assert any(f.column == "sensor_value" and f.found == "12" for f in export.findings)
 
 
 def test_j_a_quotation_mark_that_nobody_closed_swallows_nothing(tmp_path: Path):

@@ -94,7 +94,7 @@ def _workbook(path: Path, zipped: bool) -> list[Sheet]:
         parts = _sheet_parts(path) if zipped else {}
         for name, xml in parts.items():
             _bound(name, xml)
-        errors = {name: _error_cells(xml) for name, xml in parts.items()}
+        errors = {name: _error_cells(xml) for name, xml in parts.items()} if zipped else _error_cells_of_xls(path)
         workbook = CalamineWorkbook.from_path(str(path))
         names = [sheet.name for sheet in workbook.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
         return [_sheet(workbook.get_sheet_by_name(name), name, errors.get(name, {})) for name in names]
@@ -163,6 +163,33 @@ def _error_cells(xml: bytes) -> dict[int, dict[int, str]]:
         if place:
             cells.setdefault(int(place[2]), {})[_column(place[1])] = found[1].decode()
     return cells
+
+
+def _error_cells_of_xls(path: Path) -> dict[str, dict[int, dict[int, str]]]:
+    """The same of the old format, by sheet. None where its other reader cannot open the file: then nobody can name them."""
+    import xlrd
+
+    try:
+        with path.open("rb") as handle, xlrd.open_workbook(file_contents=handle.read(), logfile=io.StringIO()) as book:
+            return {sheet.name: _errors_of(sheet) for sheet in book.sheets()}
+    except Exception:
+        return {}
+
+
+def _errors_of(sheet: Any) -> dict[int, dict[int, str]]:
+    from xlrd import XL_CELL_ERROR, error_text_from_code
+
+    found: dict[int, dict[int, str]] = {}
+    for number in range(sheet.nrows):
+        types = sheet.row_types(number)
+        if XL_CELL_ERROR in types:
+            values = sheet.row_values(number)
+            found[number + 1] = {
+                column: error_text_from_code.get(values[column], "#N/A")
+                for column, kind in enumerate(types)
+                if kind == XL_CELL_ERROR
+            }
+    return found
 
 
 def _column(letters: bytes) -> int:

@@ -143,7 +143,8 @@ def _columns(rows: pl.DataFrame, layout: Layout, collector: Collector) -> pl.Dat
         (read if column in ours else kept).append(name or f"column {i + 1}")
         renamed.setdefault(column, _kept_name(layout, i))
     collector.columns(read, kept)
-    return rows.select("row_number", *[f"c{i}" for i in range(width)]).rename(renamed)
+    rows = rows.with_columns(moved=pl.any_horizontal(pl.col(beyond).is_not_null()) if beyond else pl.lit(False))
+    return rows.select("row_number", "moved", *[f"c{i}" for i in range(width)]).rename(renamed)
 
 
 def _kept_name(layout: Layout, i: int) -> str:
@@ -284,6 +285,8 @@ def _with_sensor(rows: pl.DataFrame, collector: Collector, layout_delimiter: str
     if "raw_sensor_value" not in rows.columns or rows["raw_sensor_value"].null_count() == rows.height:
         return rows.with_columns(sensor_value=pl.lit(None, pl.Float64), other_sensor_text=pl.lit(None, pl.String))
     value, said = numbers(rows["raw_sensor_value"], decimal_comma=layout_delimiter == ";")
+    moved = rows["moved"] & value.is_not_null()  # which field is the sensor's cannot be told: it is kept, not used
+    value, said = value.set(moved, None), said.zip_with(~moved, rows["raw_sensor_value"])
     rows = rows.with_columns(sensor_value=value, other_sensor_text=said)
     if said.null_count() < said.len():
         says = "expected a number; the detection is loaded without it"

@@ -37,6 +37,7 @@ from otn_dagster.telemetry.files.typed import (
     first_loss,
     hold_contradictions,
     is_wrong_sign,
+    moved,
     other_collection,
     refuse,
     refused_summary,
@@ -242,7 +243,7 @@ def _settle(table: Table, values: Values, utc: str, local: str, what: str, situa
 
 
 def _unusable(row: Row, index: int, cells: dict[str, Any], values: Values, situation: Situation) -> Refusal | None:
-    refusal = first_loss(row, index, values, [*COLUMNS, *OTHER_TIMES])
+    refusal = moved(row) or first_loss(row, index, values, [*COLUMNS, *OTHER_TIMES])
     if refusal:
         return refusal
     for column, expected in (

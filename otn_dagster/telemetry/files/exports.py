@@ -170,7 +170,7 @@ class Collector:
 
     def _refuse(self, bad: pl.DataFrame, problems: dict[str, tuple[pl.Expr, str]]) -> None:
         self.refused_rows += bad.height
-        raw = [n for n in bad.columns if n not in ("problem", "datetime", "sensor_value", "row_number")]
+        raw = [n for n in bad.columns if n not in ("problem", "datetime", "sensor_value", "row_number", "moved")]
         for (column,), group in bad.group_by(["problem"], maintain_order=True):
             shown = f"raw_{column}" if f"raw_{column}" in group.columns else str(column)
             values = group[shown].cast(pl.String).fill_null("(nothing)").unique(maintain_order=True)

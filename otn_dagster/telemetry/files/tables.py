@@ -5,6 +5,7 @@ Belongs here: from rows of cells to rows by column name, nothing judged. Does no
 Law: every row of the file that holds anything is a row of a table or is named as not data, with its reason.
 """
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from otn_dagster.telemetry.files import times
 from otn_dagster.telemetry.files.cells import WHITE, Cell, is_null, unit_of
-from otn_dagster.telemetry.files.container import Sheet
+from otn_dagster.telemetry.files.container import MAX_COLUMNS, Sheet
 from otn_dagster.telemetry.files.refusals import BadFile, Code, Finding, Severity, finding
 
 BANNER_ROWS = 15  # a header is looked for in this many first rows
@@ -24,6 +25,7 @@ LEAST_NAMES = 3  # a row with so many of a template's names is its header
 NO_UNITS = frozenset(
     "fl tl sl pcl cl cw dw ml std lt of the to y n y/n utc yyyy fork total standard nearest units unit est max min".split()  # noqa: SIM905
 )
+BEYOND = "beyond_the_header"  # a column of ours: how many fields a row of a text table has beyond its header
 EXAMPLE = re.compile(r"^\s*(example\b|as in\s*:|e\.g\.|sample(\s+data|\s+row)?\s*$)", re.IGNORECASE)
 
 
@@ -96,6 +98,11 @@ class Row:
     number: int
     cells: Mapping[str, Cell]
 
+    @property
+    def beyond(self) -> Cell:
+        """How many fields a row of a text table has beyond its header: a comma that nobody quoted moved those behind it."""
+        return self.cells.get(BEYOND)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -140,6 +147,7 @@ class Found:
         return self.rows + sum(self.not_data.values())
 
 
+@functools.lru_cache(maxsize=4_096)
 def normalise_header(header: object) -> str:
     """``LENGTH (m)`` → ``length``, ``Harvest_Date `` → ``harvest_date``, ``Recovered?`` → ``recovered``: no brackets, no case."""
     name = re.sub(r"\(.*?\)|\(.*$|\[.*?\]|\[.*$", " ", WHITE.sub(" ", str(header or "")))
@@ -181,8 +189,8 @@ def find_tables(sheets: Sequence[Sheet], templates: Sequence[Names], what: str) 
             continue
         index, names = place
         _count(not_data, NotData.BANNER, index)
-        table = _table(sheet, len(tables), filled[index:], names, not_data, findings)
-        tables.append(table)
+        for part, its_names in _stacked(filled[index:], names, templates):
+            tables.append(_table(sheet, len(tables), part, its_names, not_data, findings))
     if not tables:
         found = [str(cell) for cell in best if cell is not None][:8]
         wanted = sorted(templates[0].telling)[:6]
@@ -212,6 +220,28 @@ def _header(rows: Sequence[tuple[int, list[Cell]]], templates: Sequence[Names]) 
     return (best[1], best[2]) if best else None
 
 
+def _stacked(
+    filled: Sequence[tuple[int, list[Cell]]], names: Names, templates: Sequence[Names]
+) -> list[tuple[Sequence[tuple[int, list[Cell]]], Names]]:
+    """The tables that stand below each other in one sheet, each from its own header; a header that comes again parts nothing."""
+    known = {name for template in templates for name in (*template.columns, *template.aliases)}
+    starts, header = [(0, names)], _said(filled[0][1])
+    for place, (_, row) in enumerate(filled[1:], start=1):
+        words = [cell for cell in row if isinstance(cell, str)][:LEAST_NAMES]
+        if len(words) == LEAST_NAMES and any(normalise_header(word) in known for word in words):
+            found = _header([filled[place]], templates)
+            if found and not _is_again(row, header):
+                starts.append((place, found[1]))
+                header = _said(row)
+    ends = [*(place for place, _ in starts[1:]), len(filled)]
+    return [(filled[start:end], its_names) for (start, its_names), end in zip(starts, ends, strict=True)]
+
+
+def _said(cells: Sequence[Cell]) -> list[str | None]:
+    """Cells of a header for comparing."""
+    return [str(cell).strip().lower() if cell is not None else None for cell in cells]
+
+
 def _table(
     sheet: Sheet,
     position: int,
@@ -223,20 +253,34 @@ def _table(
     (header_row, header_cells), body = filled[0], filled[1:]
     _count(not_data, NotData.HEADER, 1)
     headers, columns = _columns(sheet, header_cells, body, names, findings)
-    again = [str(cell).strip().lower() if cell is not None else None for cell in header_cells]
+    widest = _widest(sheet, header_cells, body)
+    if any(len(cells) > widest for _, cells in body):
+        headers[BEYOND] = Header(BEYOND, "fields beyond the header")
+    again = _said(header_cells)
     first = next(i for i, cell in enumerate(again) if cell)
     rows = []
     for number, cells in body:
         if len(cells) > first and str(cells[first]).strip().lower() == again[first] and _is_again(cells, again):
             _count(not_data, NotData.HEADER, 1)
             continue
-        rows.append(Row(position, number, {n: cells[i] for i, n in columns if i < len(cells) and cells[i] is not None}))
+        named = {n: cells[i] for i, n in columns if i < len(cells) and cells[i] is not None}
+        if len(cells) > widest:
+            named[BEYOND] = len(cells) - len(header_cells)
+        rows.append(Row(position, number, named))
     return Table(position, sheet.name, names.role, header_row, headers, rows, True if sheet.delimiter == ";" else None)
+
+
+def _widest(sheet: Sheet, header: Sequence[Cell], body: Sequence[tuple[int, list[Cell]]]) -> int:
+    """How many fields a row of a text table may have: as many as the header, and one that every line ends with and is empty."""
+    if sheet.delimiter is None:
+        return MAX_COLUMNS
+    ended = all(len(cells) > len(header) and cells[-1] is None for _, cells in body)
+    return len(header) + ended
 
 
 def _is_again(cells: Sequence[Cell], header: Sequence[str | None]) -> bool:
     """Whether a row is the header once more."""
-    said = [str(cell).strip().lower() if cell is not None else None for cell in cells]
+    said = _said(cells)
     return said[: len(header)] == list(header)[: len(said)]
 
 

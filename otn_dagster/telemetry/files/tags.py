@@ -39,6 +39,7 @@ from otn_dagster.telemetry.files.typed import (
     first_loss,
     hold_contradictions,
     is_wrong_sign,
+    moved,
     other_collection,
     refuse,
     refused_summary,
@@ -204,7 +205,7 @@ def _type_table(table: Table, situation: Situation, typed: Typed) -> None:
     lost = values.lost_of()
     for index, (row, cells) in enumerate(zip(table.rows, values.rows, strict=True)):
         codes, refusal = _transmitters(row, cells)
-        refusal = refusal or _untimed(row, index, cells, values, situation)
+        refusal = moved(row) or refusal or _untimed(row, index, cells, values, situation)
         if refusal:
             typed.refused.append(refusal)
             refused.add(index)

@@ -54,6 +54,14 @@ def refuse(row: Row, column: str | None, found: object, expected: str, remedy: s
     )
 
 
+def moved(row: Row) -> Refusal | None:
+    """The refusal of a row of a text table that has more fields than its header: which field is which cannot be told."""
+    if row.beyond is None:
+        return None
+    remedy = "Put cells that hold a comma in quotation marks, or send the sheet as xlsx; name every column."
+    return refuse(row, None, f"{row.beyond} more", "as many fields as the header names", remedy, Why.UNREADABLE)
+
+
 def first_loss(row: Row, index: int, values: Values, columns: Sequence[Column]) -> Refusal | None:
     """The refusal of a row whose cell of a column that decides about rows was lost."""
     for column in columns:

@@ -12,9 +12,17 @@ from otn_dagster.telemetry.files import codespaces
 from otn_dagster.telemetry.files.cells import Cell, Quantity, Read, identifier, lost, name, plain
 from otn_dagster.telemetry.files.columns import Column, Decides, read_columns
 from otn_dagster.telemetry.files.container import Sheet
-from otn_dagster.telemetry.files.refusals import Why
-from otn_dagster.telemetry.files.tables import Found, Names, Table, find_tables, require, set_aside
-from otn_dagster.telemetry.files.typed import Situation, Typed, column_law, refuse, refused_summary, without_refused
+from otn_dagster.telemetry.files.refusals import Refusal, Why
+from otn_dagster.telemetry.files.tables import Found, Names, Row, Table, find_tables, require, set_aside
+from otn_dagster.telemetry.files.typed import (
+    Situation,
+    Typed,
+    column_law,
+    moved,
+    refuse,
+    refused_summary,
+    without_refused,
+)
 
 
 def _transmitter(cell: Cell) -> Read:
@@ -57,6 +65,11 @@ def find(sheets: Sequence[Sheet]) -> Found:
     return require(found, missing, "Send the sheet as the manufacturer sent it.")
 
 
+def _unnamed(row: Row) -> Refusal:
+    found, expected = row.cells.get("vue_tag_id"), "a transmitter like A69-1602-12345"
+    return refuse(row, "vue_tag_id", found, expected, "Correct the cell.", Why.UNREADABLE)
+
+
 def type_specifications(tables: Sequence[Table], situation: Situation) -> Typed:
     """One row for each transmitter: ``vue_id``, ``serial_no``, ``tag_fam``, ``est_tag_life`` (days), sensor, slope, intercept."""
     typed = Typed([], [], 0, [])
@@ -64,18 +77,9 @@ def type_specifications(tables: Sequence[Table], situation: Situation) -> Typed:
     for table in tables:
         values = read_columns(table, COLUMNS, situation.answers)
         for row, cells in zip(table.rows, values.rows, strict=True):
-            if not cells["vue_tag_id"]:
-                found = row.cells.get("vue_tag_id")
-                typed.refused.append(
-                    refuse(
-                        row,
-                        "vue_tag_id",
-                        found,
-                        "a transmitter like A69-1602-12345",
-                        "Correct the cell.",
-                        Why.UNREADABLE,
-                    )
-                )
+            refusal = moved(row) or (None if cells["vue_tag_id"] else _unnamed(row))
+            if refusal:
+                typed.refused.append(refusal)
                 continue
             key = (cells["vue_tag_id"], cells["serial_no"] or "unknown")
             if key in seen:
