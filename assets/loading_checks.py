@@ -12,7 +12,7 @@ from otn_dagster.orchestration import partitions
 from otn_dagster.orchestration.resources import NodeDatabase, actor_of
 from otn_dagster.telemetry import kinds, submissions
 from otn_dagster.telemetry.checks import registry
-from otn_dagster.tracker import follow_submissions
+from otn_dagster.tracker.follow import submissions as follow_submissions
 
 
 def _checks_of(kind: str, asset: str) -> dg.AssetChecksDefinition:

@@ -9,21 +9,16 @@ import dagster as dg
 import polars as pl
 
 from assets.reporting import OWNERS, failing_rows, markdown_table
-from otn_dagster import figures, pushes
+from otn_dagster import figures
 from otn_dagster.orchestration.partitions import push_dates, push_of_push_project, push_projects
 from otn_dagster.orchestration.resources import Lake, NodeDatabase, actor_of
-from otn_dagster.telemetry import (
-    certificate,
-    extracts,
-    extracts_list,
-    plots,
-    push_core,
-    snapshot,
-    verification,
-)
-from otn_dagster.telemetry.push_report import report as write_report
-from otn_dagster.tracker import completion, follow_pushes, notices, outbox
+from otn_dagster.telemetry import cutoffs, plots
+from otn_dagster.telemetry.push import certificate, extracts, extracts_list, matching, snapshot, verification
+from otn_dagster.telemetry.push.report import report as write_report
 from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.tracker.follow import completion
+from otn_dagster.tracker.follow import pushes as follow_pushes
+from otn_dagster.tracker.mail import notices, outbox
 
 GROUP = "push"
 PER_PROJECT = {
@@ -60,7 +55,7 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
     """Freeze; a real snapshot that exists is kept."""
     try:
         with database.connect() as connection:
-            pushes.announce(connection, database.settings)
+            cutoffs.announce(connection, database.settings)
             frozen = snapshot.freeze(connection, database.settings, context.partition_key)
     except snapshot.NothingToPush as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -127,7 +122,7 @@ def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, l
 def matches(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     """Match across all nodes; what did not change since the last push is carried over."""
     date = context.partition_key
-    found = push_core.match(lake.snapshot(date), lake.folder(date), lake.before(date))
+    found = matching.match(lake.snapshot(date), lake.folder(date), lake.before(date))
     with database.connect() as connection:
         moved = follow_pushes.matched(connection, lake.snapshot(date), found, actor_of(context))
     picture = plots.bars(found.counts, f"push of {date}: detections by outcome")
@@ -261,7 +256,9 @@ def push_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
 def loading_unlocked(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Unlock; a rehearsal had locked nothing."""
     with database.connect() as connection:
-        nodes = pushes.finish(connection, context.partition_key, f"pushed {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC")
+        nodes = cutoffs.finish(
+            connection, context.partition_key, f"pushed {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC"
+        )
     return dg.MaterializeResult(metadata={"nodes unlocked": nodes})
 
 
@@ -273,9 +270,9 @@ def loading_unlocked(context: dg.AssetExecutionContext, database: NodeDatabase) 
 def push_reminder(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """List what is open."""
     with database.connect() as connection:
-        pushes.announce(connection, database.settings)
-        reminder = pushes.reminder(connection, context.partition_key)
-        notices.reminder(connection, load_tracker(), context.partition_key, reminder, pushes.now(connection).date())
+        cutoffs.announce(connection, database.settings)
+        reminder = cutoffs.reminder(connection, context.partition_key)
+        notices.reminder(connection, load_tracker(), context.partition_key, reminder, cutoffs.now(connection).date())
     return dg.MaterializeResult(metadata={name: str(value) for name, value in reminder.items()})
 
 

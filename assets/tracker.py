@@ -7,8 +7,10 @@ import dagster as dg
 
 from assets.reporting import OWNERS, failing_rows, markdown_table
 from otn_dagster.orchestration.resources import NodeDatabase
-from otn_dagster.tracker import board, drift, export, following, outbox, sending
+from otn_dagster.tracker import board, drift, export
 from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.tracker.follow import catch_up as following
+from otn_dagster.tracker.mail import outbox, sending
 
 GROUP = "tracker"
 

@@ -32,8 +32,8 @@ from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.live import keys, registry
 from otn_dagster.live.configuration import write_dataset
 from otn_dagster.live.log import Logged, Push
-from otn_dagster.web import writer as writers
-from otn_dagster.web.writer import Writer
+from otn_dagster.web.api import writer as writers
+from otn_dagster.web.api.writer import Writer
 
 CONNECTIONS = 32
 SIZES = (1, 100, 1000)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from otn_dagster.telemetry.inputs import DEPLOYMENTS, DETECTIONS, SEGMENTS
-from otn_dagster.telemetry.snapshot import MANIFEST, TABLES, Snapshot
+from otn_dagster.telemetry.push.snapshot import MANIFEST, TABLES, Snapshot
 
 HOUR, DAY = 3_600_000, 86_400_000
 START = 1_451_606_400_000  # 2016-01-01

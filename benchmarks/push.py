@@ -24,8 +24,9 @@ import psutil
 
 from benchmarks.network import make_snapshot
 from otn_dagster.publish import discovery
-from otn_dagster.telemetry import engine, extracts_list, push_core, rules
-from otn_dagster.telemetry.snapshot import Snapshot
+from otn_dagster.telemetry import engine, rules
+from otn_dagster.telemetry.push import extracts_list, matching
+from otn_dagster.telemetry.push.snapshot import Snapshot
 
 HERE = Path(__file__).parent
 
@@ -34,7 +35,7 @@ def ours(snapshot: Snapshot, work: Path) -> dict[str, Any]:
     """The platform's own core."""
     steps = {}
     clock = Clock()
-    matches = push_core.match(snapshot, work)
+    matches = matching.match(snapshot, work)
     steps["clean, assign, min_lag, match"] = clock.lap()
     extracts_list.write_list(matches, None, snapshot.table("projects"), work)
     steps["split, list of extracts"] = clock.lap()
@@ -103,7 +104,7 @@ def floor(snapshot: Snapshot, work: Path) -> dict[str, Any]:
     scanned = backend.read_parquet([str(path) for path in snapshot.detections.values()])
     scanned.aggregate(**{name: scanned[name].sum() for name in scanned.columns}).execute()
     read = clock.lap()
-    for path in push_core.read(work.parent / "ours").buckets:
+    for path in matching.read(work.parent / "ours").buckets:
         rows = backend.read_parquet([str(path)])
         backend.to_parquet(rows, work / path.name, compression="zstd", row_group_size=122_880)
     return {"steps": {"scan the Parquet": read, "write the result": clock.lap()}, "laws": None}

@@ -23,11 +23,12 @@ from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.live.configuration import Limits
 from otn_dagster.telemetry.files.reading import read_export
-from otn_dagster.tracker import items, people, prints
+from otn_dagster.tracker import items, people
 from otn_dagster.tracker.items import Actor
-from otn_dagster.web import pages
+from otn_dagster.tracker.receipt import prints
 from otn_dagster.web.app import make_app
 from otn_dagster.web.service import Service
+from otn_dagster.web.site import visits as pages
 
 STATES = ["received", "loading", "verified", "matched", "extracted", "published"]
 PATHS = {

@@ -1,6 +1,6 @@
 """When pushes are: the announced dates, the rule that fills the rest, and the instant of a cut-off.
 
-Belongs here: pure date arithmetic on ``config/pushes.yaml``. Does not belong here: locks (``pushes.py``) or
+Belongs here: pure date arithmetic on ``config/pushes.yaml``. Does not belong here: locks (``telemetry/cutoffs.py``) or
 schedules (``sensors/push_calendar.py``).
 
 Source of the rule: OTN node manager training, "Data Push": three a year, the third Thursday of February, June and

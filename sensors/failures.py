@@ -1,6 +1,6 @@
 """A failed run, or a blocking check that failed, is told once for each cause and day.
 
-No logic lives here: who is told what is decided in ``otn_dagster.tracker.notices``.
+No logic lives here: who is told what is decided in ``otn_dagster.tracker.mail.notices``.
 """
 
 import datetime as dt
@@ -8,8 +8,8 @@ import datetime as dt
 import dagster as dg
 
 from otn_dagster.orchestration.resources import NodeDatabase
-from otn_dagster.tracker import notices
 from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.tracker.mail import notices
 
 LONGEST_TEXT = 2_000
 

@@ -12,7 +12,7 @@ from otn_dagster.orchestration import jobs, partitions
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.telemetry import intake, kinds
 from otn_dagster.telemetry.intake import Intake
-from otn_dagster.tracker import receipt
+from otn_dagster.tracker.receipt import receipt
 from sensors.attempts import OCCASION, Attempts, under_way
 
 MOST_RUNS_A_TICK, MOST_LOOKED_AT = 50, 500

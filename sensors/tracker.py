@@ -10,8 +10,10 @@ import dagster as dg
 from otn_dagster.orchestration import jobs
 from otn_dagster.orchestration.pushing import COMPLETE
 from otn_dagster.orchestration.resources import NodeDatabase
-from otn_dagster.tracker import completion, following, outbox
 from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.tracker.follow import catch_up as following
+from otn_dagster.tracker.follow import completion
+from otn_dagster.tracker.mail import outbox
 from sensors.attempts import OCCASION, UNFINISHED, Attempts
 
 

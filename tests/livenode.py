@@ -16,8 +16,8 @@ from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.live import apply, configuration, keys, registry, replay
 from otn_dagster.live.configuration import Dataset
+from otn_dagster.web.api.openapi import describe
 from otn_dagster.web.app import make_app
-from otn_dagster.web.openapi import describe
 from otn_dagster.web.service import Service
 
 CTD: dict[str, Any] = {

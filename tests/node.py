@@ -7,19 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from otn_dagster import database, pushes
+from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.demo.network import PROJECTS, Project
-from otn_dagster.telemetry import (
-    certificate,
-    extracts,
-    extracts_list,
-    intake,
-    push_core,
-    snapshot,
-    submissions,
-)
+from otn_dagster.telemetry import cutoffs, intake, submissions
 from otn_dagster.telemetry.kinds import KINDS
+from otn_dagster.telemetry.push import certificate, extracts, extracts_list, matching, snapshot
 
 NEXT_PUSH, PAST_PUSH = "2027-02-18", "2026-10-15"
 
@@ -92,14 +85,14 @@ class Node:
     def push(self, push_date: str = NEXT_PUSH, full: bool = False, finish: bool = True) -> Path:
         """The push by its core: snapshot, matches, list, extracts, certificate; the push's folder."""
         with self.connect() as connection:
-            pushes.announce(connection, self.settings)
+            cutoffs.announce(connection, self.settings)
             frozen = snapshot.freeze(connection, self.settings, push_date)
         folder = snapshot.push_folder(self.settings, push_date)
         date = snapshot.previous(self.settings, push_date)
         before = None
         if date:
-            before = (snapshot.read(self.settings, date), push_core.read(snapshot.push_folder(self.settings, date)))
-        matches = push_core.match(frozen, folder, None if full else before)
+            before = (snapshot.read(self.settings, date), matching.read(snapshot.push_folder(self.settings, date)))
+        matches = matching.match(frozen, folder, None if full else before)
         listed = extracts_list.write_list(matches, before[1] if before else None, frozen.table("projects"), folder)
         context = extracts.Context.of(frozen, matches)
         for code in listed["collectioncode"].unique().sort():
@@ -107,14 +100,14 @@ class Node:
         certificate.certify(frozen, matches, listed, folder)
         if finish:
             with self.connect() as connection:
-                pushes.finish(connection, push_date, "test")
+                cutoffs.finish(connection, push_date, "test")
         return folder
 
     def clock(self, at: str | None) -> None:
         """Make the platform believe it is another time (UTC)."""
         with self.connect() as connection:
-            pushes.set_drill_clock(connection, dt.datetime.fromisoformat(f"{at}+00:00") if at else None)
-            pushes.announce(connection, self.settings)
+            cutoffs.set_drill_clock(connection, dt.datetime.fromisoformat(f"{at}+00:00") if at else None)
+            cutoffs.announce(connection, self.settings)
 
     def connect(self):
         """A connection to the node's database."""

@@ -6,13 +6,12 @@ import json
 import dagster as dg
 import pytest
 
-from otn_dagster import pushes
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.orchestration.pushing import PUSH
 from otn_dagster.orchestration.resources import NodeDatabase
-from otn_dagster.telemetry import decisions, submissions
-from otn_dagster.tracker import receipt
+from otn_dagster.telemetry import cutoffs, decisions, submissions
 from otn_dagster.tracker.configuration import MailSettings, TrackerSettings
+from otn_dagster.tracker.receipt import receipt
 from sensors import failures, incoming_files, push_calendar
 from tests.node import Node
 from tests.telemetry.test_loading import tag_sheet
@@ -148,7 +147,7 @@ def test_reminders_come_20_and_7_days_before(node: Node):
         result = push_calendar.push_reminder(dg.build_schedule_context(scheduled_execution_time=time))
         assert isinstance(result, dg.RunRequest) is due
     with node.connect() as connection:
-        told = pushes.reminder(connection, "2027-02-18")
+        told = cutoffs.reminder(connection, "2027-02-18")
     assert "cut-offs (UTC)" in told and told["open submissions"] == "none"
 
 

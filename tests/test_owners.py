@@ -11,9 +11,9 @@ WRITES = re.compile(
 # Two owners, by what each of them knows: documented in docs/architecture.md.
 SHARED = {
     "obis.moorings": {"telemetry/loading/vendor.py", "telemetry/overrides.py"},  # ends of tags; rows come by merging
-    "obis.detection_extracts_list": {"telemetry/extracts_list.py", "tracker/outbox.py"},
+    "obis.detection_extracts_list": {"telemetry/push/extracts_list.py", "tracker/mail/outbox.py"},
     "platform.live_submissions": {"live/detections.py", "live/replay.py"},
-    "platform.tracker_pushes": {"tracker/completion.py", "tracker/notices.py"},
+    "platform.tracker_pushes": {"tracker/follow/completion.py", "tracker/mail/notices.py"},
 }
 
 

@@ -5,8 +5,8 @@ import psycopg
 import pytest
 
 from otn_dagster.publish import discovery, erddap, geoserver, writing
-from otn_dagster.telemetry import push_core, snapshot
-from otn_dagster.telemetry.extracts import Context
+from otn_dagster.telemetry.push import matching, snapshot
+from otn_dagster.telemetry.push.extracts import Context
 from tests.node import NEXT_PUSH, Node
 from tests.telemetry.test_loading import deployments, tag_sheet, vue
 
@@ -30,7 +30,7 @@ def context(node: Node) -> Context:
         )
     assert set(node.load().values()) == {"loaded"}
     folder = node.push()
-    return Context.of(snapshot.read(node.settings, NEXT_PUSH), push_core.read(folder))
+    return Context.of(snapshot.read(node.settings, NEXT_PUSH), matching.read(folder))
 
 
 @pytest.mark.parametrize("schema", MODULES)

@@ -6,9 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from otn_dagster.telemetry import extracts, rules
+from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.checks import registry
-from otn_dagster.telemetry.extracts import MATCHED_COLUMNS, QUALIFIED_COLUMNS
+from otn_dagster.telemetry.push import extracts
+from otn_dagster.telemetry.push.extracts import MATCHED_COLUMNS, QUALIFIED_COLUMNS
 from tests.node import Node
 
 WHEN = "%Y-%m-%dT%H:%M:%SZ"

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otn_dagster import database, pushes
+from otn_dagster import database
 from otn_dagster.cli.options import Who, Why, stop
 from otn_dagster.config import load_settings
 from otn_dagster.servers import server_of
-from otn_dagster.telemetry import decisions, overrides
+from otn_dagster.telemetry import cutoffs, decisions, overrides
 
 app = typer.Typer()
 console = Console()
@@ -104,5 +104,5 @@ def unlock(push_date: Annotated[str, typer.Argument(help="The push that will not
     """Open loading again without running a push."""
     settings = load_settings()
     with server_of(settings), database.connect(settings) as connection:
-        nodes = pushes.finish(connection, push_date, f"not pushed; {by}: {why}")
+        nodes = cutoffs.finish(connection, push_date, f"not pushed; {by}: {why}")
     console.print(f"{nodes} node(s) unlocked" if nodes else f"no node is locked for the push of {push_date}")

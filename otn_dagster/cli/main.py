@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otn_dagster import database, pushes
+from otn_dagster import database
 from otn_dagster.cli import deciding
 from otn_dagster.cli.check import check
 from otn_dagster.cli.groups import Group, with_groups
@@ -20,6 +20,7 @@ from otn_dagster.cli.options import AsJson, stop
 from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.servers import server_of
+from otn_dagster.telemetry import cutoffs
 
 app = typer.Typer(no_args_is_help=True)
 console = Console()
@@ -99,8 +100,8 @@ def up(
     settings = load_settings()
     with server_of(settings):
         with database.connect(settings) as connection:
-            pushes.set_drill_clock(connection, None)  # of a demo that was killed
-            pushes.announce(connection, settings)
+            cutoffs.set_drill_clock(connection, None)  # of a demo that was killed
+            cutoffs.announce(connection, settings)
         with WebService(web_port) as web, Dagster(port) as dagster:
             web.wait_until_ready()
             dagster.wait_until_ready()
@@ -159,7 +160,7 @@ def legacy(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("legacy"),
 ) -> None:
     """Write a project's extracts in the lower-case layout of before 2025, for tools that need it."""
-    from otn_dagster.telemetry.legacy_extracts import write_legacy
+    from otn_dagster.telemetry.push.legacy_extracts import write_legacy
 
     written = list(write_legacy(load_settings(), push_date, collection, out))
     if not written:

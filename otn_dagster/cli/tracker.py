@@ -15,10 +15,11 @@ from otn_dagster import database
 from otn_dagster.cli.options import Who, Why, stop
 from otn_dagster.config import BadConfiguration, load_settings
 from otn_dagster.servers import server_of
-from otn_dagster.tracker import acting, board, drift, export, google_sheets, people, sending
-from otn_dagster.tracker import outbox as mails
+from otn_dagster.tracker import acting, board, drift, export, google_sheets, people
 from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
 from otn_dagster.tracker.items import NotAllowed
+from otn_dagster.tracker.mail import outbox as mails
+from otn_dagster.tracker.mail import sending
 
 app = typer.Typer()
 people_app = typer.Typer()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from otn_dagster import calendar, database, pushes
+from otn_dagster import calendar, database
 from otn_dagster.config import Settings
 from otn_dagster.demo import live as live_demo
 from otn_dagster.demo import streams as ocean_streams
@@ -22,7 +22,7 @@ from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import Network, make_network
 from otn_dagster.orchestration import headless
 from otn_dagster.servers import Dagster, WebService
-from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry import cutoffs, submissions
 from otn_dagster.tracker import acting, board
 from otn_dagster.tracker.configuration import load_tracker
 
@@ -40,8 +40,8 @@ def run_demo(settings: Settings, console: Console, port: int, web_port: int, see
         following = min(date for date in dates if date > last)
         already = (settings.pushes_folder / last / "certificate.json").exists()
         if not already:
-            pushes.set_drill_clock(connection, calendar.cutoff(last, "UTC") - dt.timedelta(days=5))
-            pushes.announce(connection, settings)
+            cutoffs.set_drill_clock(connection, calendar.cutoff(last, "UTC") - dt.timedelta(days=5))
+            cutoffs.announce(connection, settings)
     log = settings.data / "dagster.log"
     console.print(
         f"[bold]otn_dagster demo[/]: {len(network.projects)} projects on 3 nodes, {len(network.heard):,} detections"
@@ -62,11 +62,11 @@ def run_demo(settings: Settings, console: Console, port: int, web_port: int, see
             if not already:
                 _load_by_sensors(settings, console, network, 1)
                 with database.connect(settings) as connection:
-                    pushes.set_drill_clock(connection, calendar.cutoff(last, "UTC") + dt.timedelta(days=1))
+                    cutoffs.set_drill_clock(connection, calendar.cutoff(last, "UTC") + dt.timedelta(days=1))
                 good &= _push(settings, console, last)
         finally:
             with database.connect(settings) as connection:
-                pushes.set_drill_clock(connection, None)
+                cutoffs.set_drill_clock(connection, None)
         _load_by_sensors(settings, console, network, 2)
         good &= _push(settings, console, following)
         with console.status("detections meet the ocean"):

@@ -1,7 +1,7 @@
 """The log of pushes: what was accepted, as it came, in the order in which it became durable.
 
 Belongs here: appending many pushes in one transaction, reading them back. Does not belong here: HTTP, gathering pushes
-(``otn_dagster/web/writer.py``), tables.
+(``otn_dagster/web/api/writer.py``), tables.
 
 The numbers are in the order of commits, because every writer holds one lock until it has committed: so a reader that goes on
 from the last number that it saw misses nothing. (Without the lock numbers are given before commits, and such a reader was

@@ -15,13 +15,16 @@ from typing import Any
 
 import dagster as dg
 
-from otn_dagster import database, pushes
+from otn_dagster import database
 from otn_dagster.config import PROJECT_ROOT, Settings
 from otn_dagster.orchestration import partitions
 from otn_dagster.orchestration.pushing import COMPLETE, PUSH
-from otn_dagster.telemetry import snapshot, submissions
+from otn_dagster.telemetry import cutoffs, submissions
+from otn_dagster.telemetry.push import snapshot
 from otn_dagster.telemetry.submissions import Submission
-from otn_dagster.tracker import flows, following, items, receipt
+from otn_dagster.tracker import flows, items
+from otn_dagster.tracker.follow import catch_up as following
+from otn_dagster.tracker.receipt import receipt
 
 LONGEST_COMPARISON_SECONDS = 3600.0
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -138,7 +141,7 @@ def load(settings: Settings, progress: Progress = lambda text: None, settle_seco
 def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: float) -> None:
     """Look twice, so that a file that is still being copied is seen to grow; it stays for the next call."""
     with database.connect(settings) as connection:
-        pushes.announce(connection, settings)
+        cutoffs.announce(connection, settings)
     first = receipt.look(settings, {})
     time.sleep(settle_seconds if first.still_arriving else 0)
     second = receipt.look(settings, first.sizes, seconds=LONGEST_COMPARISON_SECONDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from otn_dagster import database, pushes
+from otn_dagster import database
 from otn_dagster.config import Settings, load_settings
 from otn_dagster.database import Connection
 from otn_dagster.live import apply, detections, remote, silence
@@ -20,13 +20,17 @@ from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.spread import spread_of
 from otn_dagster.streams.store import StreamStore
-from otn_dagster.telemetry import extracts, intake, push_core, submissions
-from otn_dagster.telemetry import snapshot as snapshots
+from otn_dagster.telemetry import cutoffs, intake, submissions
+from otn_dagster.telemetry.push import extracts, matching
+from otn_dagster.telemetry.push import snapshot as snapshots
 from otn_dagster.telemetry.submissions import Submission
-from otn_dagster.tracker import follow_live, follow_streams, follow_submissions, notices
 from otn_dagster.tracker.configuration import load_tracker
-from otn_dagster.tracker.follow_submissions import OnHold
+from otn_dagster.tracker.follow import live as follow_live
+from otn_dagster.tracker.follow import streams as follow_streams
+from otn_dagster.tracker.follow import submissions as follow_submissions
+from otn_dagster.tracker.follow.submissions import OnHold
 from otn_dagster.tracker.items import Actor
+from otn_dagster.tracker.mail import notices
 
 Stepping = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
@@ -95,11 +99,11 @@ class Lake(dg.ConfigurableResource):
         """Its frozen snapshot."""
         return snapshots.read(load_settings(), push_date)
 
-    def matches(self, push_date: str) -> push_core.Matches:
+    def matches(self, push_date: str) -> matching.Matches:
         """Its matches."""
-        return push_core.read(self.folder(push_date))
+        return matching.read(self.folder(push_date))
 
-    def before(self, push_date: str) -> tuple[snapshots.Snapshot, push_core.Matches] | None:
+    def before(self, push_date: str) -> tuple[snapshots.Snapshot, matching.Matches] | None:
         """Snapshot and matches of the last real push before it."""
         date = snapshots.previous(load_settings(), push_date)
         return None if date is None else (self.snapshot(date), self.matches(date))
@@ -183,5 +187,5 @@ class Live(NodeDatabase):
         """Who is silent, and what began or ended; operators are told in the same transaction."""
         with self.connect() as connection:
             found, began_or_ended = silence.watch(connection, load_live())
-            notices.silence(connection, load_tracker(), began_or_ended, pushes.now(connection))
+            notices.silence(connection, load_tracker(), began_or_ended, cutoffs.now(connection))
             return found, began_or_ended

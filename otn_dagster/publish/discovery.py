@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from otn_dagster.telemetry import engine, rules
-from otn_dagster.telemetry.extracts import Context
+from otn_dagster.telemetry.push.extracts import Context
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

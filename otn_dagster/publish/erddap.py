@@ -10,7 +10,7 @@ import polars as pl
 
 from otn_dagster.publish.discovery import published_deployments
 from otn_dagster.telemetry import rules
-from otn_dagster.telemetry.extracts import Context
+from otn_dagster.telemetry.push.extracts import Context
 
 EMPTY = pl.lit(None, pl.String)
 ANIMAL_COLUMNS = {"stock": "stock", "length": "length", "lengthtype": "length_type", "weight": "weight"}

@@ -9,7 +9,7 @@ otn_resources_metadata_points, animals) and of its moorings_receivers export.
 import polars as pl
 
 from otn_dagster.publish.discovery import all_animals, published_deployments, total_records
-from otn_dagster.telemetry.extracts import Context
+from otn_dagster.telemetry.push.extracts import Context
 
 
 def tables(context: Context) -> dict[str, pl.DataFrame]:

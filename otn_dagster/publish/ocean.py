@@ -21,7 +21,7 @@ from otn_dagster.streams import arrays, timeaxis
 from otn_dagster.streams.configuration import Stream
 from otn_dagster.streams.store import StreamStore
 from otn_dagster.telemetry import rules
-from otn_dagster.telemetry.extracts import Context
+from otn_dagster.telemetry.push.extracts import Context
 
 EARTH_KM = 6371.0088
 FILE, PINS = "detections_with_ocean.parquet", "ocean_pins.json"

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import psycopg
 
-from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, submissions
+from otn_dagster.telemetry import cutoffs, decisions, submissions
 from otn_dagster.telemetry.files.reading import as_verdict, kinds_fed
 from otn_dagster.telemetry.files.refusals import BadFile, MissingProject, Undecided
 from otn_dagster.telemetry.submissions import Counts, Submission
@@ -78,7 +77,7 @@ def ready(connection: Connection, stopped: Collection[str] = ()) -> list[tuple[S
     Received ones, once the project form of their collection is through; waiting ones, once loading is unlocked or
     their project has come; held ones, once a person decided.
     """
-    locked = {node for _, node in pushes.locked(connection)}
+    locked = {node for _, node in cutoffs.locked(connection)}
     projects = {code for (code,) in connection.execute("select collectioncode from obis.otn_resources")}
     candidates = [
         submission
@@ -122,9 +121,9 @@ def note_failure(connection: Connection, submission: Submission, error: Exceptio
     Every exception is a verdict: what is neither a refusal nor a question is our fault, and the file is refused with a reference. What
     passes by itself (the database is away, the disk is full) is written down, and the step is tried again.
     """
-    if isinstance(error, pushes.LoadingLocked) and submission.state == "loaded":
+    if isinstance(error, cutoffs.LoadingLocked) and submission.state == "loaded":
         return submission.state  # run again during a push: what is loaded stays so
-    if isinstance(error, MissingProject | pushes.LoadingLocked):
+    if isinstance(error, MissingProject | cutoffs.LoadingLocked):
         state = "waiting"
     elif isinstance(error, decisions.HeldForPerson | Undecided):
         subject = error.subject if isinstance(error, decisions.HeldForPerson) else submission.submission_key

@@ -8,8 +8,8 @@ Source: the description beside real extracts ("let us know so that we can unmatc
 import datetime as dt
 import re
 
-from otn_dagster import pushes
 from otn_dagster.database import Connection
+from otn_dagster.telemetry import cutoffs
 
 
 def unmatch(connection: Connection, unq_detec_id: str, who: str, why: str) -> None:
@@ -49,7 +49,7 @@ def end_tag(connection: Connection, catalognumber: str, end: dt.datetime, who: s
         )
     if end < row[0]:
         raise ValueError(f"the end {end:%Y-%m-%d} is before the release on {row[0]:%Y-%m-%d}")
-    pushes.wait_for_loading(connection)
+    cutoffs.wait_for_loading(connection)
     connection.execute(
         "insert into obis.match_overrides (action, subject, decided_by, decided_why, value) values ('tag_end', %s, %s, %s, %s)"
         " on conflict (action, subject) do update set value = excluded.value, decided_by = excluded.decided_by,"
@@ -70,7 +70,7 @@ def tag_ends(connection: Connection) -> dict[str, dt.datetime]:
 
 
 def _write(connection: Connection, action: str, subject: str, who: str, why: str) -> None:
-    pushes.wait_for_loading(connection)
+    cutoffs.wait_for_loading(connection)
     connection.execute(
         "insert into obis.match_overrides (action, subject, decided_by, decided_why) values (%s, %s, %s, %s) on conflict do nothing",
         [action, subject, who, why],

@@ -1,6 +1,6 @@
 """Plots where people would rather look than read, as small PNG pictures.
 
-Belongs here: drawing. Does not belong here: choosing what is drawn for whom (``push_report.py``, ``assets/``).
+Belongs here: drawing. Does not belong here: choosing what is drawn for whom (``push/report.py``, ``assets/``).
 """
 
 from collections.abc import Mapping

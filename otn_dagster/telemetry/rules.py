@@ -1,7 +1,7 @@
 """The rules of a push, written once: each is a function from Ibis tables to an Ibis table, named as the field names it.
 
 Belongs here: what is computed. Does not belong here: on which engine, over which files, in which order of buckets
-(``push_core.py``). The same expressions run on DuckDB and on Spark.
+(``matching.py``). The same expressions run on DuckDB and on Spark.
 
 Times are whole milliseconds since 1970-01-01 UTC (``*_ms``, int64), intervals are closed at the start and open at the
 end, and everything that is known about a receiver or a transmitter over time is first cut into disjoint pieces that

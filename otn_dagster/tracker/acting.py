@@ -13,10 +13,13 @@ from psycopg import sql
 from otn_dagster.database import Connection
 from otn_dagster.streams import requests
 from otn_dagster.telemetry import decisions, submissions
-from otn_dagster.tracker import flows, follow_streams, follow_submissions, items, notices
+from otn_dagster.tracker import flows, items
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.flows import Blocker
+from otn_dagster.tracker.follow import streams as follow_streams
+from otn_dagster.tracker.follow import submissions as follow_submissions
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
+from otn_dagster.tracker.mail import notices
 
 SHORTEST_REASON, SECONDS_FOR_A_LOCK = 3, 3
 

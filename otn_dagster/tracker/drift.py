@@ -14,12 +14,12 @@ from otn_dagster.live.configuration import load_live
 from otn_dagster.streams import configuration
 from otn_dagster.streams.store import StreamStore
 from otn_dagster.telemetry import submissions
-from otn_dagster.telemetry.extracts import file_stem
-from otn_dagster.telemetry.extracts_list import TYPES
-from otn_dagster.telemetry.snapshot import push_folder
+from otn_dagster.telemetry.push.extracts import file_stem
+from otn_dagster.telemetry.push.extracts_list import TYPES
+from otn_dagster.telemetry.push.snapshot import push_folder
 from otn_dagster.tracker import facts, flows, items
 from otn_dagster.tracker.facts import Fact
-from otn_dagster.tracker.follow_submissions import checks_of
+from otn_dagster.tracker.follow.submissions import checks_of
 from otn_dagster.tracker.items import Item
 
 ITEMS_AT_ONCE = 100

@@ -16,21 +16,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from otn_dagster.live.reading import BadQuestion
-from otn_dagster.web import (
-    downloads,
-    erddap,
-    health,
-    openapi,
-    opendatasoft,
-    push_api,
-    reading_api,
-    signing_in,
-    submitting,
-    tracker_actions,
-    tracker_pages,
-)
+from otn_dagster.web import health
 from otn_dagster.web.answers import Refused
+from otn_dagster.web.api import erddap, openapi, opendatasoft
+from otn_dagster.web.api import push as push_api
+from otn_dagster.web.api import read as reading_api
 from otn_dagster.web.service import Service
+from otn_dagster.web.site import actions as tracker_actions
+from otn_dagster.web.site import downloads, signing_in, submitting
+from otn_dagster.web.site import pages as tracker_pages
 
 logger = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from otn_dagster.live.quick import QuickLook
 from otn_dagster.live.schema import Schema
 from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.web.answers import Refused
-from otn_dagster.web.bodies import Budget
-from otn_dagster.web.quotas import Quotas
-from otn_dagster.web.writer import Writer
+from otn_dagster.web.api.bodies import Budget
+from otn_dagster.web.api.quotas import Quotas
+from otn_dagster.web.api.writer import Writer
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from otn_dagster.streams import ingest, retention, timeaxis
 from otn_dagster.streams.ingest import Answer
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.store import StreamStore
-from otn_dagster.telemetry import push_core, snapshot
-from otn_dagster.telemetry.extracts import Context
+from otn_dagster.telemetry.push import matching, snapshot
+from otn_dagster.telemetry.push.extracts import Context
 from tests.node import NEXT_PUSH, Node
 from tests.streams.conftest import stream_of
 
@@ -43,7 +43,7 @@ def test_each_matched_detection_has_the_nearest_value_of_streams_that_are_near(
     node.drop_tree(real / "hfx-nsbs-2022" / "incoming")
     node.load()
     folder = node.push()
-    context = Context.of(snapshot.read(node.settings, NEXT_PUSH), push_core.read(folder))
+    context = Context.of(snapshot.read(node.settings, NEXT_PUSH), matching.read(folder))
     matched = context.matches_in_words().filter(pl.col("trackercode").is_not_null()).collect()
     deployments = context.deployments.select("deployment_key", "latitude", "longitude")
     places = matched.join(deployments, on="deployment_key")

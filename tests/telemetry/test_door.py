@@ -9,12 +9,12 @@ import openpyxl
 import pytest
 
 from otn_dagster.demo.files import DEPLOYMENT_HEADER, TAG_HEADER, sheet_csv, workbook
-from otn_dagster.telemetry import attention, snapshot
 from otn_dagster.telemetry.files import codespaces, container, deployments, preview, tags
 from otn_dagster.telemetry.files.cells import Quantity, comma_of
 from otn_dagster.telemetry.files.reading import read_export
 from otn_dagster.telemetry.files.refusals import BadFile, Code, Topic, Undecided, Why
 from otn_dagster.telemetry.files.typed import Situation, Typed
+from otn_dagster.telemetry.push import attention, snapshot
 from tests.node import Node
 from tests.telemetry.test_loading import deployments as deployment_sheet
 from tests.telemetry.test_loading import tag_sheet, vue

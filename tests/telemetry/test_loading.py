@@ -366,10 +366,10 @@ def test_the_lock_holds_for_the_node_whose_day_has_ended(shark: Node):
     """At 05:00 UTC the day is over in Halifax and not yet in Honolulu."""
     shark.clock("2027-02-18 12:00")
     shark.clock("2027-02-19 05:00")
-    from otn_dagster import pushes
+    from otn_dagster.telemetry import cutoffs
 
     with shark.connect() as connection:
-        nodes = {node for _, node in pushes.locked(connection)}
+        nodes = {node for _, node in cutoffs.locked(connection)}
     assert "OTN" in nodes and "PIRAT" not in nodes
 
 

@@ -14,7 +14,8 @@ from otn_dagster.config import Settings, load_settings
 from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import NEXT_SPRING, Heard, Network, make_network
 from otn_dagster.embedded import EmbeddedServer
-from otn_dagster.telemetry import certificate, overrides, push_core, rules, snapshot
+from otn_dagster.telemetry import overrides, rules
+from otn_dagster.telemetry.push import certificate, matching, snapshot
 from tests.conftest import new_database
 from tests.node import PAST_PUSH, Node, hashes
 
@@ -78,7 +79,7 @@ def found_by_platform(node: Node, push_date: str) -> Found:
     """(serial, transmitter, device time, sensor) → (reason, animal, tracker), from the matches."""
     folder = snapshot.push_folder(node.settings, push_date)
     frozen = snapshot.read(node.settings, push_date)
-    rows = push_core.named(pl.scan_parquet(push_core.read(folder).buckets), frozen.table("projects")).collect()
+    rows = matching.named(pl.scan_parquet(matching.read(folder).buckets), frozen.table("projects")).collect()
     rows = rows.join(frozen.table("receivers"), on="receiver_key").join(
         frozen.table("transmitters"), on="transmitter_key"
     )
@@ -153,7 +154,7 @@ def test_corrected_times_and_stations_are_the_true_ones(node: Node, network: Net
 def test_an_incremental_push_equals_a_full_one_byte_for_byte(
     node: Node, network: Network, rows_per_bucket: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(push_core, "ROWS_PER_BUCKET", rows_per_bucket)
+    monkeypatch.setattr(matching, "ROWS_PER_BUCKET", rows_per_bucket)
     push_past(node)
     load_second_wave(node, network)
     with node.connect() as connection:
@@ -239,9 +240,9 @@ def test_a_rehearsal_is_marked_and_replaced_by_the_real_push(node: Node):
 def test_buckets_do_not_change_the_result(node: Node, monkeypatch: pytest.MonkeyPatch):
     """Sharded by receiver, so that min_lag sees all detections of a receiver that moved between projects."""
     folder = push_past(node)
-    one = pl.read_parquet(push_core.read(folder).buckets).sort("det_key")
-    monkeypatch.setattr(push_core, "ROWS_PER_BUCKET", 1_500)
-    matches = push_core.match(snapshot.read(node.settings, PAST_PUSH), folder)
+    one = pl.read_parquet(matching.read(folder).buckets).sort("det_key")
+    monkeypatch.setattr(matching, "ROWS_PER_BUCKET", 1_500)
+    matches = matching.match(snapshot.read(node.settings, PAST_PUSH), folder)
     assert len(matches.buckets) >= 5
     assert pl.read_parquet(matches.buckets).sort("det_key").equals(one)
 
@@ -256,9 +257,7 @@ def test_an_unmatched_detection_stays_unmatched(node: Node):
         with pytest.raises(ValueError, match="no detection"):
             overrides.unmatch(connection, "HFX-A69-1-1-999999999", "Naomi", "x")
     folder = node.push()
-    rows = pl.read_parquet(push_core.read(folder).buckets).filter(
-        pl.col("det_key") == int(detection.rsplit("-", 1)[-1])
-    )
+    rows = pl.read_parquet(matching.read(folder).buckets).filter(pl.col("det_key") == int(detection.rsplit("-", 1)[-1]))
     assert rows["outcome"].to_list() == [rules.UNMATCHED] and rows["tracker_key"].to_list() == [None]
     changes = pl.read_parquet(folder / "extract_changes.parquet").select("extract_type", "change", "detections")
     assert ("t", "withdrawn", 1) in changes.rows() and ("u", "added", 1) in changes.rows()
@@ -302,7 +301,7 @@ def test_a_broken_law_fails_the_push(node: Node, tamper):
     tamper(folder)
     listed = pl.read_parquet(folder / "extracts_list.parquet")
     with pytest.raises(certificate.BrokenLaw):
-        certificate.certify(snapshot.read(node.settings, PAST_PUSH), push_core.read(folder), listed, folder)
+        certificate.certify(snapshot.read(node.settings, PAST_PUSH), matching.read(folder), listed, folder)
     assert not (folder / "certificate.json").exists()
 
 
@@ -333,7 +332,7 @@ def test_two_projects_that_send_the_same_data_at_once_are_counted_once(node: Nod
         )
     total = node.value("select count(*) from platform.detections")
     folder = push_past(node)
-    assert sum(push_core.read(folder).counts.values()) == total - 50
+    assert sum(matching.read(folder).counts.values()) == total - 50
 
 
 def test_settings_are_strict(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

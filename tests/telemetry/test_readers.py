@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from otn_dagster.telemetry.legacy_extracts import MATCHED, QUALIFIED, write_legacy
+from otn_dagster.telemetry.push.legacy_extracts import MATCHED, QUALIFIED, write_legacy
 from tests.node import NEXT_PUSH, Node
 from tests.telemetry.test_loading import deployments, tag_sheet, vue
 

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from benchmarks.network import make_snapshot
-from otn_dagster.telemetry import push_core, rules
+from otn_dagster.telemetry import rules
+from otn_dagster.telemetry.push import matching
 
 pytestmark = pytest.mark.end_to_end
 if shutil.which("java") is None:
@@ -19,7 +20,7 @@ def test_spark_says_what_duckdb_says(tmp_path):
     from pyspark.sql import SparkSession
 
     snapshot = make_snapshot(tmp_path / "snapshot", 20_000)
-    matches = push_core.match(snapshot, tmp_path)
+    matches = matching.match(snapshot, tmp_path)
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.sql.session.timeZone", "UTC")

@@ -18,9 +18,10 @@ from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.live.configuration import Limits
 from otn_dagster.orchestration import headless
 from otn_dagster.tracker import people
-from otn_dagster.web import pages, signing_in
 from otn_dagster.web.app import make_app
 from otn_dagster.web.service import Service
+from otn_dagster.web.site import signing_in
+from otn_dagster.web.site import visits as pages
 from tests.conftest import dagster_in_memory, new_database
 from tests.node import PAST_PUSH, Node
 from tests.telemetry.test_loading import fill

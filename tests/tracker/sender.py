@@ -5,7 +5,7 @@ from multiprocessing.connection import Connection
 
 from otn_dagster.config import Settings
 from otn_dagster.tracker.configuration import MailSettings
-from otn_dagster.tracker.sending import send_due
+from otn_dagster.tracker.mail.sending import send_due
 
 
 def send_for_ever(settings: Settings, port: int, ready: Connection) -> None:

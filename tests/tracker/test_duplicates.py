@@ -12,8 +12,9 @@ import pytest
 
 from otn_dagster.demo.files import TAG_HEADER
 from otn_dagster.telemetry import submissions
-from otn_dagster.tracker import acting, board, duplicates, items, prints, receipt
+from otn_dagster.tracker import acting, board, items
 from otn_dagster.tracker.configuration import TrackerSettings
+from otn_dagster.tracker.receipt import duplicates, prints, receipt
 from tests.node import Node
 from tests.telemetry.test_loading import tag_sheet, vue
 

@@ -11,8 +11,12 @@ from otn_dagster.live.configuration import load_live
 from otn_dagster.orchestration import headless
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.streams import requests
-from otn_dagster.tracker import acting, board, completion, drift, flows, follow_live, follow_streams, following, items
+from otn_dagster.tracker import acting, board, drift, flows, items
 from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
+from otn_dagster.tracker.follow import catch_up as following
+from otn_dagster.tracker.follow import completion
+from otn_dagster.tracker.follow import live as follow_live
+from otn_dagster.tracker.follow import streams as follow_streams
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 from tests.conftest import dagster_in_memory
 from tests.livenode import LiveNode, record

@@ -12,10 +12,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from otn_dagster.tracker import completion, notices, outbox, sending
 from otn_dagster.tracker.configuration import MailSettings, TrackerSettings
+from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.items import Actor
-from otn_dagster.tracker.outbox import Draft
+from otn_dagster.tracker.mail import notices, outbox, sending
+from otn_dagster.tracker.mail.outbox import Draft
 from tests.effort import times
 from tests.mailserver import Inbox, MailServer, Moody
 from tests.node import PAST_PUSH, Node

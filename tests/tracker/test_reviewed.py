@@ -7,22 +7,17 @@ import jinja2
 import pytest
 
 from otn_dagster.orchestration import headless
-from otn_dagster.telemetry import decisions, extracts_list, submissions
-from otn_dagster.tracker import (
-    acting,
-    completion,
-    follow_pushes,
-    follow_submissions,
-    following,
-    items,
-    notices,
-    outbox,
-    prints,
-    receipt,
-    wording,
-)
+from otn_dagster.telemetry import decisions, submissions
+from otn_dagster.telemetry.push import extracts_list
+from otn_dagster.tracker import acting, items
 from otn_dagster.tracker.configuration import MailSettings, TrackerSettings
+from otn_dagster.tracker.follow import catch_up as following
+from otn_dagster.tracker.follow import completion
+from otn_dagster.tracker.follow import pushes as follow_pushes
+from otn_dagster.tracker.follow import submissions as follow_submissions
 from otn_dagster.tracker.items import Actor, NotAllowed
+from otn_dagster.tracker.mail import notices, outbox, wording
+from otn_dagster.tracker.receipt import prints, receipt
 from tests.mailserver import MailServer
 from tests.node import NEXT_PUSH, PAST_PUSH, Node
 from tests.telemetry.test_loading import fill, tag_sheet
@@ -156,7 +151,7 @@ def test_ids_that_changed_en_masse_are_shown(node: Node):
     other = [[cell if n != 0 else f"Z{cell}" for n, cell in enumerate(row)] for row in sheet()[1:]]
     changed = receive(node, "tags.csv", as_csv([sheet()[0], *other]))
     assert changed.hold == "quarantined"
-    from otn_dagster.tracker import duplicates
+    from otn_dagster.tracker.receipt import duplicates
 
     with node.connect() as connection:
         (found,) = duplicates.of(connection, changed.item_id)
@@ -244,7 +239,7 @@ def test_the_day_s_number_of_mails_starts_no_runs_and_keeps_no_trouble_from_oper
                 connection, [outbox.Draft("extracts", str(number), f"p{number}@example.org", "t", "b", "b")], "live"
             )
     with MailServer() as server:
-        from otn_dagster.tracker import sending
+        from otn_dagster.tracker.mail import sending
 
         mail = settings.mail.model_copy(update={"smtp_port": server.port})
         assert sending.send_due(node.settings, mail)["sent"] == 1
@@ -271,7 +266,7 @@ def test_a_template_that_fails_undoes_no_refusal(node: Node, home: Path, configu
 
 
 def test_copies_go_to_nobody_who_is_not_allowed():
-    from otn_dagster.tracker import sending
+    from otn_dagster.tracker.mail import sending
 
     mail = MailSettings(mode="allowlist", allowlist=["@example.org"], cc=["a@example.org", "b@elsewhere.net"])
     assert sending._copies(mail) == ["a@example.org"]

@@ -452,7 +452,9 @@ def test_a_dataset_that_is_configured_later_is_served_without_a_restart(api: Any
 def test_the_description_is_valid_and_has_every_route(api: Any):
     from openapi_spec_validator import validate
 
-    from otn_dagster.web import health, push_api, reading_api
+    from otn_dagster.web import health
+    from otn_dagster.web.api import push as push_api
+    from otn_dagster.web.api import read as reading_api
 
     described = api.client.get("/v1/openapi.json").json()
     validate(described)

@@ -18,10 +18,11 @@ import pytest
 import uvicorn
 
 from otn_dagster.live.log import Logged, Push
-from otn_dagster.web import bodies, protocol, run
+from otn_dagster.web import protocol, run
+from otn_dagster.web.api import bodies
+from otn_dagster.web.api.writer import Writer
 from otn_dagster.web.app import make_app
 from otn_dagster.web.service import Service
-from otn_dagster.web.writer import Writer
 from tests.livenode import LiveNode, record
 
 

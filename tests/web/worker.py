@@ -9,8 +9,8 @@ import sys
 from otn_dagster.config import load_settings
 from otn_dagster.live.log import Logged, Push
 from otn_dagster.web import run
+from otn_dagster.web.api.writer import Writer
 from otn_dagster.web.service import Service
-from otn_dagster.web.writer import Writer
 
 
 class Careless(Writer):

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from otn_dagster import pushes
-from otn_dagster.telemetry import missing_metadata
+from otn_dagster.telemetry import cutoffs, missing_metadata
 from otn_dagster.telemetry.checks.registry import Evidence, NotEvaluated, Rows, check
 from otn_dagster.telemetry.files import impossible
 from otn_dagster.telemetry.files.refusals import Why
@@ -36,7 +35,7 @@ def file_format(evidence: Evidence) -> Rows:
     blocking=True,
 )
 def impossible_times(evidence: Evidence) -> Rows:
-    _, bad = impossible.impossible_times(_parquet(evidence), pushes.now(evidence.connection).replace(tzinfo=None))
+    _, bad = impossible.impossible_times(_parquet(evidence), cutoffs.now(evidence.connection).replace(tzinfo=None))
     return bad.select("row_number", "datetime", "receiver", "transmitter").head(1000).to_dicts()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from otn_dagster import pushes
+from otn_dagster.telemetry import cutoffs
 from otn_dagster.telemetry.checks.registry import Evidence, Rows, check
 from otn_dagster.telemetry.files import impossible
 from otn_dagster.telemetry.files.refusals import Why
@@ -44,7 +44,7 @@ def mandatory_columns(evidence: Evidence) -> Rows:
     blocking=True,
 )
 def date_and_time(evidence: Evidence) -> Rows:
-    _, bad = impossible.impossible_times(_parquet(evidence), pushes.now(evidence.connection).replace(tzinfo=None))
+    _, bad = impossible.impossible_times(_parquet(evidence), cutoffs.now(evidence.connection).replace(tzinfo=None))
     return (
         evidence.refused_because(*Why)
         + bad.select("row_number", "datetime", "receiver", "description").head(1000).to_dicts()

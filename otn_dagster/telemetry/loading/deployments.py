@@ -8,10 +8,9 @@ from typing import Any
 
 from psycopg import sql
 
-from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, names, submissions
+from otn_dagster.telemetry import cutoffs, decisions, names, submissions
 from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.loading import staging
 from otn_dagster.telemetry.loading.merging import Difference, merge
@@ -25,7 +24,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     Order as the field promotes them: stations, TRANSMITTER, RECEIVER, DOWNLOAD. Safe to repeat: one transaction, merged
     by natural key. Raises LoadingLocked during a push and HeldForPerson where information would be removed.
     """
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     rows = staging.read_typed(connection, submission)
     code = submission.collectioncode
     accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"

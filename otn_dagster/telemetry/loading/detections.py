@@ -16,10 +16,10 @@ import polars as pl
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from otn_dagster import pushes, transfer
+from otn_dagster import transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, names, readings, submissions
+from otn_dagster.telemetry import cutoffs, decisions, names, readings, submissions
 from otn_dagster.telemetry.files import impossible, reading
 from otn_dagster.telemetry.files.exports import DETECTIONS, SECOND, Export
 from otn_dagster.telemetry.files.refusals import Topic, Undecided
@@ -80,9 +80,9 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     Raises LoadingLocked during a push, BadFile where times cannot be (D2), HeldForPerson where a corrected file no longer
     has rows of the one before, Undecided where another file has the same detections some half hours earlier or later.
     """
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     parquet = submission.parquet(settings)
-    impossible.stop_at_impossible_times(parquet, pushes.now(connection).replace(tzinfo=None))
+    impossible.stop_at_impossible_times(parquet, cutoffs.now(connection).replace(tzinfo=None))
     ensure_project_tables(connection, submission.collectioncode, "detections")
     usable = _stage(connection, parquet)
     before = submissions.loaded_before(connection, submission)

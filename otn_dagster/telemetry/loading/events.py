@@ -11,10 +11,10 @@ from typing import Any
 
 from psycopg import sql
 
-from otn_dagster import pushes, transfer
+from otn_dagster import transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, names, submissions
+from otn_dagster.telemetry import cutoffs, decisions, names, submissions
 from otn_dagster.telemetry.clocks import (
     CLOCK_SET,
     INITIALIZATION,
@@ -52,9 +52,9 @@ def load_raw(connection: Connection, settings: Settings, submission: Submission)
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> Counts:
     """Accept the events that are not loaded yet. Safe to repeat: an event is found by receiver, time, name and data."""
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     parquet = submission.parquet(settings)
-    impossible.stop_at_impossible_times(parquet, pushes.now(connection).replace(tzinfo=None))
+    impossible.stop_at_impossible_times(parquet, cutoffs.now(connection).replace(tzinfo=None))
     ensure_project_tables(connection, submission.collectioncode, "events")
     assign_keys(connection, "receiver", serials_in(parquet))
     connection.execute("drop table if exists incoming_events")
@@ -104,7 +104,7 @@ def load_drift(connection: Connection, settings: Settings, submission: Submissio
     A drift beyond the node's limit is not believed: it is written as not accepted and a person is asked. Safe to repeat:
     segments that come out the same are left alone, and so is a person's answer.
     """
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     limit = settings.node(submission.node).max_clock_drift_seconds_per_day
     drifts: list[Drift] = []
     for serial in receivers_of(settings, submission):
@@ -168,7 +168,7 @@ def _drift_of(connection: Connection, serial: str, limit: float, source: str) ->
 
 def load_config(connection: Connection, settings: Settings, submission: Submission) -> int:
     """Map codes and their code spaces into ``receiver_config`` (events-4). Safe to repeat: replaces this submission's rows."""
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     connection.execute("delete from platform.receiver_config where submission_key = %s", [submission.submission_key])
     rows = connection.execute(
         "select receiver_key, receiver, datetime, data from platform.events where submission_key = %s and description = 'Map'",
@@ -189,7 +189,7 @@ def load_downloads(connection: Connection, settings: Settings, submission: Submi
 
     The deployment is the last of that receiver that began before the upload. Safe to repeat: merged by catalognumber.
     """
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     uploads = connection.execute(
         """select distinct on (e.datetime, k.rcv_serial_no) m.collectioncode, m.catalognumber, k.rcv_serial_no, e.datetime, e.data
            from platform.events e join platform.receiver_keys k using (receiver_key)

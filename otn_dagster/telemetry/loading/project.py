@@ -5,10 +5,9 @@ Belongs here: writing what ``files/project_form.py`` read. Does not belong here:
 
 from psycopg import sql
 
-from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, readings, submissions
+from otn_dagster.telemetry import cutoffs, decisions, readings, submissions
 from otn_dagster.telemetry.files import project_form
 from otn_dagster.telemetry.files.project_form import Contact, Project
 from otn_dagster.telemetry.files.reading import guarded
@@ -51,7 +50,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     Raises LoadingLocked during a push, BadFile where the code belongs to another node, HeldForPerson where the form
     says less than the one before.
     """
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     project = form_of(connection, submission)
     owner = connection.execute(
         "select node from obis.otn_resources where collectioncode = %s", [submission.collectioncode]

@@ -9,10 +9,9 @@ from typing import Any
 
 from psycopg import sql
 
-from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, overrides, submissions
+from otn_dagster.telemetry import cutoffs, decisions, overrides, submissions
 from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.files.tags import Window
 from otn_dagster.telemetry.loading import staging
@@ -27,7 +26,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     Safe to repeat: one transaction, merged by catalognumber. Raises LoadingLocked during a push and HeldForPerson where
     the corrected sheet would remove information.
     """
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     code = submission.collectioncode
     rows = staging.read_typed(connection, submission)
     accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"

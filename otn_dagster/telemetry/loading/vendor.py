@@ -5,10 +5,9 @@ Belongs here: writing what ``files/vendor.py`` read. Does not belong here: apply
 
 from psycopg import sql
 
-from otn_dagster import pushes
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import readings, submissions
+from otn_dagster.telemetry import cutoffs, readings, submissions
 from otn_dagster.telemetry.files import sheets, tables, vendor
 from otn_dagster.telemetry.files.reading import guarded
 from otn_dagster.telemetry.files.tags import Window
@@ -37,7 +36,7 @@ def load_raw(connection: Connection, settings: Settings, submission: Submission)
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> tuple[int, int]:
     """(specifications written, tags whose end is known now). Safe to repeat: by transmitter and serial, the newest sheet stands."""
-    pushes.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node)
     reading = readings.of(connection, submission.submission_key)
     if reading is None:
         raise LookupError(f"{submission.submission_key} was not read: run raw_vendor")

@@ -1,0 +1,401 @@
+"""The push snapshot: everything loaded by the cut-off, frozen to Parquet in one folder that never changes again.
+
+Belongs here: freezing, the manifest with its hashes, finding the push before. Does not belong here: what is computed
+from a snapshot (``matching.py`` and after).
+
+Layout of ``pushes/<date>/snapshot/``: ``detections/<COLLECTION>-<YEAR>.parquet`` (by receiver, transmitter and time, in
+integer keys), one small table per file beside it, and ``manifest.json``. A partition whose version did not change since
+an earlier push is a hard link to that push's file.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from psycopg import sql
+
+from otn_dagster import calendar, transfer
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.telemetry import cutoffs, inputs
+from otn_dagster.telemetry.inputs import DAY, MS
+from otn_dagster.telemetry.loading.keys import assign_keys
+
+MANIFEST = "manifest.json"
+TEXT, REAL, KEY, TIME = pl.String, pl.Float64, pl.Int32, pl.Int64
+
+
+class NothingToPush(RuntimeError):
+    """A push for which there is nothing, or whose snapshot cannot be made any more."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A frozen folder and its manifest."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    def table(self, name: str) -> pl.DataFrame:
+        """One of the small tables."""
+        return pl.read_parquet(self.folder / f"{name}.parquet")
+
+    @property
+    def detections(self) -> dict[str, Path]:
+        """Detection partitions, ``HFX-2022`` → its file, in order."""
+        names = sorted(name for name in self.manifest["files"] if name.startswith("detections/"))
+        return {Path(name).stem: self.folder / name for name in names}
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether it was frozen before the cut-off."""
+        return self.manifest["rehearsal"]
+
+    @property
+    def rows(self) -> int:
+        """Detections in it."""
+        return sum(entry["rows"] for name, entry in self.manifest["files"].items() if name.startswith("detections/"))
+
+
+def push_folder(settings: Settings, push_date: str) -> Path:
+    """Where a push keeps everything it makes."""
+    dt.date.fromisoformat(push_date)
+    return settings.pushes_folder / push_date
+
+
+def read(settings: Settings, push_date: str) -> Snapshot:
+    """The snapshot of a push; raises NothingToPush where it was not made."""
+    folder = push_folder(settings, push_date) / "snapshot"
+    try:
+        return Snapshot(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise NothingToPush(f"the push of {push_date} has no snapshot; materialize push_snapshot first") from None
+
+
+def previous(settings: Settings, push_date: str) -> str | None:
+    """The last push before this one that was a real one and reached its certificate."""
+    dates = sorted((path.parent.name for path in settings.pushes_folder.glob("*/certificate.json")), reverse=True)
+    for date in dates:
+        if date < push_date and not read(settings, date).rehearsal:
+            return date
+    return None
+
+
+def freeze(connection: Connection, settings: Settings, push_date: str) -> Snapshot:
+    """Freeze what is loaded. Safe to repeat and to kill: written aside and renamed whole.
+
+    A real snapshot, once made, is returned as it is. A rehearsal's is made anew each time and is replaced by the real one.
+    """
+    folder = push_folder(settings, push_date)
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".snapshot-*"):
+        shutil.rmtree(leftover)
+    cutoffs.wait_for_loading(connection)
+    rehearsal = cutoffs.is_rehearsal(connection, settings, push_date)
+    if (folder / "snapshot" / MANIFEST).exists():
+        existing = read(settings, push_date)
+        if not existing.rehearsal:
+            return existing
+    _refuse_what_came_later(connection, settings, push_date, rehearsal)
+    staging = folder / f".snapshot-{os.getpid()}"
+    (staging / "detections").mkdir(parents=True)
+    manifest = _manifest(connection, settings, push_date, rehearsal)
+    manifest["files"] = {
+        **_freeze_tables(connection, settings, staging),
+        **_freeze_detections(connection, settings, staging, manifest),
+    }
+    (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+    if (folder / "snapshot").exists():
+        (folder / "snapshot").rename(folder / f".snapshot-old-{os.getpid()}")
+    staging.rename(folder / "snapshot")
+    for leftover in folder.glob(".snapshot-*"):
+        shutil.rmtree(leftover)
+    return read(settings, push_date)
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> dict[str, Any]:
+    """A frame as Parquet, the same bytes for the same rows; its manifest entry."""
+    frame.write_parquet(path, compression="zstd", compression_level=3, row_group_size=122_880, statistics=True)
+    return entry_of(path, frame.height)
+
+
+def entry_of(path: Path, rows: int) -> dict[str, Any]:
+    """Manifest entry of a file: rows, bytes, sha256."""
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return {"rows": rows, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file at a second place; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _refuse_what_came_later(connection: Connection, settings: Settings, push_date: str, rehearsal: bool) -> None:
+    row = connection.execute(
+        "select min(loaded_at), count(*) from platform.submissions where state in ('loaded', 'superseded')"
+    ).fetchone()
+    assert row is not None
+    first, count = row
+    last_cutoff = max(calendar.cutoff(push_date, node.time_zone) for node in settings.nodes)
+    if count == 0:
+        raise NothingToPush("nothing is loaded; put files into incoming/ and run `otn-dagster load`")
+    if rehearsal:
+        return
+    late = connection.execute(
+        "select count(*), min(submission_key) from platform.submissions where loaded_at > %s", [last_cutoff]
+    ).fetchone()
+    assert late is not None
+    if late[0]:
+        raise NothingToPush(
+            f"the cut-off of {push_date} ({last_cutoff:%Y-%m-%d %H:%M} UTC) is past and {late[0]} submission(s) were loaded after it"
+            f" (the first loading was on {first:%Y-%m-%d}, the first late one is {late[1]}): what was loaded by then can no longer"
+            " be told apart. Push the next date instead."
+        )
+
+
+def _manifest(connection: Connection, settings: Settings, push_date: str, rehearsal: bool) -> dict[str, Any]:
+    row = connection.execute("select database_id::text from platform.identity").fetchone()
+    assert row is not None
+    return {
+        "push_date": push_date,
+        "rehearsal": rehearsal,
+        "database_id": row[0],
+        "cutoffs": {node.code: calendar.cutoff(push_date, node.time_zone).isoformat() for node in settings.nodes},
+        "months_to_extend_enddate": {node.code: node.months_to_extend_enddate for node in settings.nodes},
+        "publish_stations": {node.code: node.publish_stations for node in settings.nodes},
+    }
+
+
+def _freeze_detections(
+    connection: Connection, settings: Settings, staging: Path, manifest: dict[str, Any]
+) -> dict[str, Any]:
+    files = {}
+    versions = connection.execute(
+        "select collectioncode, year, version from platform.partition_versions order by 1, 2"
+    ).fetchall()
+    known = _known_partitions(settings, manifest)
+    for code, year, version in versions:
+        name = f"detections/{code}-{year}.parquet"
+        before = known.get((name, version))
+        if before is not None:
+            link_or_copy(before[0], staging / name)
+            files[name] = before[1]
+            continue
+        table = sql.Identifier(code.lower(), f"detections_{year}")
+        frame = inputs.detections(connection, table)
+        files[name] = write_parquet(frame, staging / name) | {"version": version}
+    return files
+
+
+def _known_partitions(
+    settings: Settings, manifest: dict[str, Any]
+) -> dict[tuple[str, int], tuple[Path, dict[str, Any]]]:
+    """Partition files of all earlier snapshots of this database, by name and version."""
+    known = {}
+    for path in sorted(settings.pushes_folder.glob(f"*/snapshot/{MANIFEST}")):
+        other = json.loads(path.read_text(encoding="utf-8"))
+        if other["database_id"] != manifest["database_id"] or other["push_date"] >= manifest["push_date"]:
+            continue
+        for name, entry in other["files"].items():
+            if "version" in entry:
+                known[name, entry["version"]] = (path.parent / name, entry)
+    return known
+
+
+def _freeze_tables(connection: Connection, settings: Settings, staging: Path) -> dict[str, Any]:
+    codes = [
+        code
+        for (code,) in connection.execute(
+            "select distinct fieldnumber from obis.moorings where basisofrecord = 'TRANSMITTER' and fieldnumber is not null order by 1"
+        )
+    ]
+    assign_keys(connection, "transmitter", codes)
+    frames = {
+        "deployments": inputs.deployments(connection),
+        "clock_segments": inputs.clock_segments(connection),
+    }
+    for name, (query, schema) in TABLES.items():
+        parameters = [json.dumps({n.code: n.months_to_extend_enddate for n in settings.nodes})] if "%s" in query else []
+        frames[name] = transfer.copy_out(connection, query, schema, parameters)
+    return {f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in frames.items()}
+
+
+TABLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "receivers": (
+        "select receiver_key, rcv_serial_no from platform.receiver_keys order by 1",
+        {"receiver_key": KEY, "rcv_serial_no": TEXT},
+    ),
+    "transmitters": (
+        "select transmitter_key, transmitter from platform.transmitter_keys order by 1",
+        {"transmitter_key": KEY, "transmitter": TEXT},
+    ),
+    "tags": (
+        f"""select t.mooring_key, a.animal_key, k.transmitter_key, t.fieldnumber, t.collectioncode, r.project_key, a.catalognumber,
+               {MS.format("t.startdatetime")}, {MS.format("t.enddatetime")},
+               {MS.format("t.enddatetime + make_interval(months => (%s::jsonb ->> r.node)::int)")},
+               {DAY.format("greatest(t.datelastmodified, a.datelastmodified)")}, t.serialnumber, t.instrumentmodel,
+               a.scientificname, a.commonname, a.locality, a.latitude, a.longitude, a.stock, a.wild_ind, a.length, a.lengthtype,
+               a.observedweight, a.lifestage, a.age, a.sex, a.collector, t.window_code
+           from obis.moorings t
+           join obis.otn_animals a on a.collectioncode = t.collectioncode and a.catalognumber = t.relatedcatalogitem
+           join obis.otn_resources r on r.collectioncode = t.collectioncode
+           join platform.transmitter_keys k on k.transmitter = t.fieldnumber
+           where t.basisofrecord = 'TRANSMITTER' and t.relationshiptype = 'ANIMAL' order by 1""",
+        {
+            "tag_key": KEY,
+            "animal_key": KEY,
+            "transmitter_key": KEY,
+            "transmitter": TEXT,
+            "trackercode": TEXT,
+            "tracker_key": pl.Int16,
+            "catalognumber": TEXT,
+            "release_ms": TIME,
+            "end_ms": TIME,
+            "last_ms": TIME,
+            "modified_day": KEY,
+            "serialnumber": TEXT,
+            "tag_model": TEXT,
+            "scientificname": TEXT,
+            "commonname": TEXT,
+            "release_location": TEXT,
+            "release_latitude": REAL,
+            "release_longitude": REAL,
+            "stock": TEXT,
+            "wild_ind": TEXT,
+            "length": REAL,
+            "lengthtype": TEXT,
+            "weight": REAL,
+            "lifestage": TEXT,
+            "age": REAL,
+            "sex": TEXT,
+            "collector": TEXT,
+            "window_code": TEXT,
+        },
+    ),
+    "animals": (
+        f"""select animal_key, collectioncode, catalognumber, scientificname, commonname, {MS.format("datecollected")}, latitude,
+               longitude, stock, wild_ind, length, lengthtype, observedweight, lifestage, age, sex
+           from obis.otn_animals order by 1""",
+        {
+            "animal_key": KEY,
+            "collectioncode": TEXT,
+            "catalognumber": TEXT,
+            "scientificname": TEXT,
+            "commonname": TEXT,
+            "release_ms": TIME,
+            "latitude": REAL,
+            "longitude": REAL,
+            "stock": TEXT,
+            "wild_ind": TEXT,
+            "length": REAL,
+            "lengthtype": TEXT,
+            "weight": REAL,
+            "lifestage": TEXT,
+            "age": REAL,
+            "sex": TEXT,
+        },
+    ),
+    "station_tags": (
+        f"""select m.mooring_key, k.transmitter_key, m.fieldnumber, m.collectioncode, m.relatedcatalogitem,
+               {MS.format("m.startdatetime")}, {MS.format("m.enddatetime")}
+           from obis.moorings m join platform.transmitter_keys k on k.transmitter = m.fieldnumber
+           where m.basisofrecord = 'TRANSMITTER' and m.relationshiptype = 'STATION' order by 1""",
+        {
+            "mooring_key": KEY,
+            "transmitter_key": KEY,
+            "transmitter": TEXT,
+            "collectioncode": TEXT,
+            "station": TEXT,
+            "start_ms": TIME,
+            "end_ms": TIME,
+        },
+    ),
+    "projects": (
+        f"""select project_key, collectioncode, node, projecttype, resource_full_name, abstract, citation, website, institutioncode,
+               local_area, locality, ocean, country, state, seriescode, shortname, longname, collaborationtype, status,
+               westbl, eastbl, southbl, northbl, sdate::text, edate::text, {DAY.format("datelastmodified")}
+           from obis.otn_resources order by 1""",
+        {
+            "project_key": pl.Int16,
+            **dict.fromkeys(
+                [
+                    "collectioncode",
+                    "node",
+                    "projecttype",
+                    "resource_full_name",
+                    "abstract",
+                    "citation",
+                    "website",
+                    "institutioncode",
+                    "local_area",
+                    "locality",
+                    "ocean",
+                    "country",
+                    "state",
+                    "seriescode",
+                    "shortname",
+                    "longname",
+                    "collaborationtype",
+                    "status",
+                ],
+                TEXT,
+            ),
+            **dict.fromkeys(["westbl", "eastbl", "southbl", "northbl"], REAL),
+            "sdate": TEXT,
+            "edate": TEXT,
+            "modified_day": KEY,
+        },
+    ),
+    "contacts": (
+        """select collectioncode, name, email, affiliation, role, point_of_contact::int
+           from obis.contacts join obis.contacts_projects using (contact_pk) order by 1, 5, 2, 3""",
+        {
+            "collectioncode": TEXT,
+            "name": TEXT,
+            "email": TEXT,
+            "affiliation": TEXT,
+            "role": TEXT,
+            "point_of_contact": KEY,
+        },
+    ),
+    "overrides": (
+        "select action, subject, decided_by, decided_why from obis.match_overrides order by 1, 2",
+        {"action": TEXT, "subject": TEXT, "decided_by": TEXT, "decided_why": TEXT},
+    ),
+    "sensor_specs": (
+        "select vue_id, sensor_type, sensor_unit, slope, intercept from vendor.c_vemco_tags where slope is not null order by 1",
+        {"transmitter": TEXT, "sensor_type": TEXT, "sensor_unit": TEXT, "slope": REAL, "intercept": REAL},
+    ),
+    "findings": (
+        """select s.submission_no, s.collectioncode, s.kind, s.file_name, f.code, f.severity, f.column_name, f.found, f.expected, f.remedy,
+               array_to_string(f.first_rows[1:5], ', '), f.row_count
+           from platform.findings f join platform.submissions s using (submission_key) where s.state = 'loaded'
+           order by s.submission_no, f.severity, f.step, f.finding_no""",
+        {
+            "submission_no": KEY,
+            **dict.fromkeys(["collectioncode", "kind", "file_name", "code"], TEXT),
+            "severity": KEY,
+            **dict.fromkeys(["column_name", "found", "expected", "remedy", "first_rows"], TEXT),
+            "row_count": TIME,
+        },
+    ),
+    "submissions": (
+        """select submission_no, submission_key, node, collectioncode, kind, sha256, state, raw_rows, loaded_rows, duplicate_rows,
+               refused_rows, waiting_rows from platform.submissions order by 1""",
+        {
+            "submission_no": KEY,
+            **dict.fromkeys(["submission_key", "node", "collectioncode", "kind", "sha256", "state"], TEXT),
+            **dict.fromkeys(["raw_rows", "loaded_rows", "duplicate_rows", "refused_rows", "waiting_rows"], TIME),
+        },
+    ),
+}

@@ -1,0 +1,157 @@
+"""What a push did with submissions, followed as moves of their items: matched, extracted, published.
+
+Belongs here: which part of a push is the evidence of which step. Does not belong here: the push itself (``telemetry/``), telling
+people (``notices.py``).
+
+A rehearsal moves nothing. Each function is safe to repeat and to kill: an item that was moved stays, the others follow.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.telemetry import rules
+from otn_dagster.telemetry.push import extracts_list
+from otn_dagster.telemetry.push.certificate import CERTIFICATE
+from otn_dagster.telemetry.push.matching import Matches
+from otn_dagster.telemetry.push.snapshot import MANIFEST, Snapshot, push_folder
+from otn_dagster.tracker import flows, items
+from otn_dagster.tracker.flows import Blocker
+from otn_dagster.tracker.items import Actor, Item, NotAllowed
+from otn_dagster.tracker.mail import outbox
+
+logger = logging.getLogger(__name__)
+PUSHES = Actor("pushes")
+SUMMARIES = ("discovery", "erddap", "geoserver")
+
+
+def matched(connection: Connection, snapshot: Snapshot, matches: Matches, actor: Actor) -> list[Item]:
+    """Every verified submission that the snapshot holds was matched, or had nothing to match."""
+    if snapshot.rehearsal:
+        return []
+    push_date = snapshot.manifest["push_date"]
+    outcomes = pl.scan_parquet(matches.buckets).group_by("submission_no", "outcome").len("detections").collect()
+    manifest = hashlib.sha256((snapshot.folder / MANIFEST).read_bytes()).hexdigest()
+    moved = []
+    for row in snapshot.table("submissions").filter(pl.col("state") == "loaded").iter_rows(named=True):
+        mine = outcomes.filter(pl.col("submission_no") == row["submission_no"])
+        counts = {rules.REASONS[outcome]: count for outcome, count in mine.select("outcome", "detections").iter_rows()}
+        evidence = {"push": push_date, "snapshot": manifest, "detections": counts or "none in this file"}
+        if not _is_meant(connection, row["submission_key"], push_date, actor):
+            continue
+        moved += _move(connection, row["submission_key"], "verified", "matched", evidence, actor, push_date)
+    return moved
+
+
+def _is_meant(connection: Connection, subject: str, push_date: str, actor: Actor) -> bool:
+    """Whether an item is one of this push. One that is meant for a later push was mended since this one was frozen; one that
+    was matched for an earlier push, which was given up, is matched anew.
+    """
+    item = items.find(connection, flows.SUBMISSION, subject)
+    if item is None or (item.push_date and item.push_date.isoformat() > push_date):
+        return False
+    if item.state == "matched" and item.push_date and item.push_date.isoformat() < push_date and not item.hold:
+        reason = f"the push of {item.push_date} was given up"
+        items.move(connection, item.item_id, "verified", actor, {"reason": reason}, note=reason)
+    return True
+
+
+def sweep(connection: Connection, settings: Settings) -> list[Item]:
+    """Bring after what a push did while items were on hold, or its run was killed. Safe to repeat."""
+    rows = connection.execute(
+        "select distinct push_date::text, state from platform.tracker_items where flow = 'submission' and hold is null"
+        " and state in ('matched', 'extracted') and push_date is not null order by 2 desc, 1"
+    ).fetchall()
+    moved = []
+    for push_date, state in rows:
+        folder = push_folder(settings, push_date)
+        if state == "matched" and (folder / CERTIFICATE).exists():
+            moved += extracted(connection, folder, push_date, PUSHES)
+        moved += published(connection, push_date, PUSHES)
+    return moved
+
+
+def extracted(connection: Connection, folder: Path, push_date: str, actor: Actor) -> list[Item]:
+    """Every extract of the push that names a matched submission's project was written and certified; none is an answer, too."""
+    made = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
+    if made["rehearsal"]:
+        return []
+    listed = pl.read_parquet(folder / extracts_list.LIST_FILE)
+    moved = []
+    for item in _in_state(connection, push_date, "matched"):
+        names = listed.filter(pl.col("collectioncode") == item.collectioncode)["detection_extract"].to_list()
+        files = [name for name in made["files"] if name.startswith(f"extracts/{item.collectioncode}/")]
+        if names and not files:
+            items.describe(
+                connection, item.item_id, Blocker.EXTRACTS, f"the certificate names no extract of {item.collectioncode}"
+            )
+            continue
+        evidence = {
+            "push": push_date,
+            "certificate": made["sha256"],
+            "extracts": {"count": len(names), "names": names, "files": len(files)},
+        }
+        moved += _move(connection, item.subject, "matched", "extracted", evidence, actor, push_date)
+    return moved
+
+
+def published(connection: Connection, push_date: str, actor: Actor) -> list[Item]:
+    """Summaries are those of the push, and every mail about it has ended as it will; what still waits blocks its project.
+
+    Extracts are marked by what the outbox did in the same transaction: what is published has its marks.
+    """
+    outbox.complete(connection, push_date)
+    written = connection.execute("select schema_name, push_date from platform.summaries").fetchall()
+    stale = sorted(set(SUMMARIES) - {name for name, date in written if date.isoformat() >= push_date})
+    moved, known = [], {}
+    for item in _in_state(connection, push_date, "extracted"):
+        if stale:
+            says = f"summaries are not of this push yet: {', '.join(stale)}"
+            items.describe(connection, item.item_id, Blocker.SUMMARIES, says)
+            continue
+        code = item.collectioncode or ""
+        told = known[code] = known.get(code) or outbox.told(connection, push_date, code)
+        if told.open:
+            items.describe(connection, item.item_id, Blocker.MAILS, told.why)
+            continue
+        evidence = {"push": push_date, "summaries": list(SUMMARIES), "mails": told.evidence}
+        moved += _move(connection, item.subject, "extracted", "published", evidence, actor, push_date)
+    return moved
+
+
+def _in_state(connection: Connection, push_date: str, state: str) -> list[Item]:
+    rows = connection.execute(
+        "select item_id from platform.tracker_items where flow = 'submission' and push_date = %s and state = %s order by item_id",
+        [push_date, state],
+    ).fetchall()
+    return [items.get(connection, item_id) for (item_id,) in rows]
+
+
+def _move(
+    connection: Connection,
+    subject: str,
+    before: str,
+    to: str,
+    evidence: Mapping[str, Any],
+    actor: Actor,
+    push_date: str,
+) -> list[Item]:
+    item = items.find(connection, flows.SUBMISSION, subject)
+    if item is None or item.state != before:
+        return []
+    try:
+        moved = items.move(connection, item.item_id, to, actor, evidence)
+    except NotAllowed as refused:  # it is held: the push went on without it
+        items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, str(refused))
+        logger.warning("%s", refused)
+        return []
+    items.describe(connection, item.item_id, push_date=dt.date.fromisoformat(push_date))
+    return [moved]
