@@ -15,7 +15,6 @@ from otn_dagster.orchestration.resources import Lake, NodeDatabase, actor_of
 from otn_dagster.telemetry import cutoffs, plots
 from otn_dagster.telemetry.push import certificate, extracts, extracts_list, matching, snapshot, verification
 from otn_dagster.telemetry.push.report import report as write_report
-from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.mail import notices, outbox
@@ -272,7 +271,9 @@ def push_reminder(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
     with database.connect() as connection:
         cutoffs.announce(connection, database.settings)
         reminder = cutoffs.reminder(connection, context.partition_key)
-        notices.reminder(connection, load_tracker(), context.partition_key, reminder, cutoffs.now(connection).date())
+        notices.reminder(
+            connection, database.config.tracker, context.partition_key, reminder, cutoffs.now(connection).date()
+        )
     return dg.MaterializeResult(metadata={name: str(value) for name, value in reminder.items()})
 
 
@@ -285,7 +286,7 @@ def push_reminder(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
 )
 def notifications(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     """Write the mails; a sensor sends them."""
-    date, settings = context.partition_key, load_tracker()
+    date, settings = context.partition_key, database.config.tracker
     if lake.snapshot(date).rehearsal:
         return dg.MaterializeResult(metadata={"mails": 0, "why": "a rehearsal sends no mail"})
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)

@@ -8,7 +8,6 @@ import dagster as dg
 from assets.reporting import OWNERS, failing_rows, markdown_table
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker import board, drift, export
-from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.follow import catch_up as following
 from otn_dagster.tracker.mail import outbox, sending
 
@@ -31,11 +30,11 @@ GROUP = "tracker"
 )
 def dataset_status(database: NodeDatabase):
     """Catch up, count, compare, write the workbook."""
-    following.catch_up(database.settings)
+    following.catch_up(database.settings, database.config.tracker, database.config.live)
     with database.connect() as connection:
         counts = board.counts(connection, board.ALL, board.Filter())
         rows = board.items(connection, board.ALL, board.Filter(), limit=None)
-    disagreements = [vars(one) for one in drift.look(database.settings)]
+    disagreements = [vars(one) for one in drift.look(database.settings, database.config.streams, database.config.live)]
     blocked = [row for row in rows if row["blocker"] or row["hold"]][:50]
     path = database.settings.data / "tracker" / "datasets.xlsx"
     export.write_xlsx(path, board.COLUMNS.split(", "), rows)
@@ -44,7 +43,7 @@ def dataset_status(database: NodeDatabase):
             "dagster/row_count": len(rows),
             "board": markdown_table(counts) if counts else "no datasets yet",
             "blocked": markdown_table(blocked) if blocked else "nothing is blocked",
-            "page": dg.MetadataValue.url(f"{load_tracker().web_url}/tracker"),
+            "page": dg.MetadataValue.url(f"{database.config.tracker.web_url}/tracker"),
             "workbook": dg.MetadataValue.path(str(path)),
         }
     )
@@ -64,7 +63,7 @@ def dataset_status(database: NodeDatabase):
 )
 def outbox_mails(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Send what is due."""
-    mail = load_tracker().mail
+    mail = database.config.tracker.mail
     done = sending.send_due(database.settings, mail, context.log.info)
     with database.connect() as connection:
         doubtful = [

@@ -7,17 +7,21 @@ Environment: ``OTN_DATA`` (data root, default ``./data``), ``OTN_DATABASE_URL`` 
 embedded server is started), ``OTN_CONFIG`` (folder of the yaml files, default ``config/`` of the project).
 """
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from otn_dagster.explained import Explained, Unknown
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
-class BadConfiguration(ValueError):
+class BadConfiguration(Explained, ValueError):
     """A configuration file that cannot be used: names file, key, what was found and what was expected."""
 
 
@@ -39,6 +43,8 @@ def configuration_folder() -> Path:
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """A yaml file that holds a mapping, without its empty entries; raises BadConfiguration."""
+    if not path.exists():
+        raise BadConfiguration(f"{path} is not there; `otn-dagster init` writes a configuration with comments")
     try:
         written = yaml.load(path.read_text(encoding="utf-8"), Loader=_SAFE)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -61,6 +67,16 @@ class Node(Strict):
     name: str
     time_zone: str
     publish_stations: bool = True
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("expected a time zone like America/Halifax or UTC") from None
+        return value
+
     months_to_extend_enddate: int = Field(default=3, ge=0, le=120)
     max_clock_drift_seconds_per_day: float = Field(default=10, gt=0)
     receives: list[
@@ -80,15 +96,44 @@ class PushRule(Strict):
 class AnnouncedPush(Strict):
     """A push date that the network announced, with where it was read."""
 
-    date: str
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
     source: str
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return value.isoformat() if isinstance(value, dt.date) else value  # yaml reads 2026-02-19 as a date
 
 
 class PushCalendarSettings(Strict):
     """Contents of ``config/pushes.yaml``."""
 
     rule: PushRule
-    announced: list[AnnouncedPush]
+    announced: list[AnnouncedPush] = []
+
+
+class NodesFile(Strict):
+    """Contents of ``config/nodes.yaml``; what ``defaults`` says holds for every node that does not say otherwise."""
+
+    nodes: list[Node] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, written: Any) -> Any:
+        if not isinstance(written, dict):
+            return written
+        defaults, nodes = written.get("defaults") or {}, written.get("nodes")
+        if not isinstance(defaults, dict) or not isinstance(nodes, list):
+            return {key: value for key, value in written.items() if key != "defaults"}
+        others = {key: value for key, value in written.items() if key != "defaults"}
+        return {**others, "nodes": [{**defaults, **node} if isinstance(node, dict) else node for node in nodes]}
+
+    @model_validator(mode="after")
+    def _nodes_are_unique(self) -> Self:
+        codes = [node.code for node in self.nodes]
+        if len(set(codes)) != len(codes):
+            raise ValueError(f"a node is given more than once: {codes}")
+        return self
 
 
 class Settings(Strict):
@@ -99,19 +144,12 @@ class Settings(Strict):
     nodes: list[Node]
     pushes: PushCalendarSettings
 
-    @model_validator(mode="after")
-    def _nodes_are_unique(self) -> Self:
-        codes = [node.code for node in self.nodes]
-        if len(set(codes)) != len(codes):
-            raise ValueError(f"config/nodes.yaml names a node twice: {codes}")
-        return self
-
     def node(self, code: str) -> Node:
         """The node with this code; KeyError names the ones that exist."""
         for node in self.nodes:
             if node.code == code:
                 return node
-        raise KeyError(f"node {code!r} is not in config/nodes.yaml (known: {[n.code for n in self.nodes]})")
+        raise Unknown(f"node {code!r} is not in config/nodes.yaml (known: {[n.code for n in self.nodes]})")
 
     @property
     def incoming(self) -> Path:
@@ -129,16 +167,20 @@ class Settings(Strict):
         return self.data / "pushes"
 
 
-def load_settings() -> Settings:
-    """Read ``config/*.yaml`` and the environment; raises ValueError naming what is wrong."""
-    folder = configuration_folder()
-    nodes_file = read_mapping(folder / "nodes.yaml")
-    defaults = nodes_file.get("defaults") or {}
-    pushes = read_mapping(folder / "pushes.yaml")
-    announced = [AnnouncedPush(**{**entry, "date": str(entry["date"])}) for entry in pushes["announced"]]
+def read_as[T: BaseModel](kind: type[T], path: Path) -> T:
+    """A yaml file as a block of configuration; raises BadConfiguration naming file, key, found and expected."""
+    try:
+        return kind(**read_mapping(path))
+    except ValidationError as error:
+        raise BadConfiguration(explain(path, error)) from error
+
+
+def load_settings(folder: Path | None = None) -> Settings:
+    """Read ``nodes.yaml``, ``pushes.yaml`` and the environment; raises BadConfiguration naming what is wrong."""
+    folder = folder or configuration_folder()
     return Settings(
         data=Path(os.environ.get("OTN_DATA") or "data").expanduser().resolve(),
         database_url=os.environ.get("OTN_DATABASE_URL") or None,
-        nodes=[Node(**{**defaults, **entry}) for entry in nodes_file["nodes"]],
-        pushes=PushCalendarSettings(rule=pushes["rule"], announced=announced),
+        nodes=read_as(NodesFile, folder / "nodes.yaml").nodes,
+        pushes=read_as(PushCalendarSettings, folder / "pushes.yaml"),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from otn_dagster.config import Settings
+from otn_dagster.config import BadConfiguration, Settings
 from otn_dagster.embedded import EmbeddedServer
 
 Connection = psycopg.Connection
@@ -85,8 +85,14 @@ def connect(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
+def write_something(connection: Connection) -> None:
+    """Raises where nothing can be written durably now; leaves nothing behind."""
+    connection.execute("create temporary table if not exists ready (at timestamptz) on commit drop")
+    connection.execute("select pg_current_xact_id()")
+
+
 def _sqlalchemy_url(url: str) -> str:
     scheme, rest = url.split("://", 1)
     if scheme not in ("postgresql", "postgres"):
-        raise ValueError(f"OTN_DATABASE_URL starts with {scheme}://, expected postgresql://")
+        raise BadConfiguration(f"OTN_DATABASE_URL starts with {scheme}://, expected postgresql://")
     return f"postgresql+psycopg://{rest}"

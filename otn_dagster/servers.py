@@ -17,6 +17,7 @@ from typing import Self
 
 from otn_dagster.config import PROJECT_ROOT, Settings
 from otn_dagster.embedded import EmbeddedServer
+from otn_dagster.explained import Explained
 
 
 def end_with_signals() -> None:
@@ -74,14 +75,14 @@ class ChildServer:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self._process.poll() is not None:
-                raise RuntimeError(
+                raise Explained(
                     f"{self.name} ended with {self._process.returncode}" + (f"; see {self._log}" if self._log else "")
                 )
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
                 if urllib.request.urlopen(f"{self.url}{self.answers_at}", timeout=5).status == 200:
                     return
             time.sleep(0.5)
-        raise RuntimeError(f"{self.name} did not answer at {self.url}")
+        raise Explained(f"{self.name} did not answer at {self.url}")
 
     def wait(self) -> None:
         """Wait until it ends or the person presses Ctrl-C."""

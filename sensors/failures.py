@@ -8,7 +8,6 @@ import datetime as dt
 import dagster as dg
 
 from otn_dagster.orchestration.resources import NodeDatabase
-from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.mail import notices
 
 LONGEST_TEXT = 2_000
@@ -30,7 +29,7 @@ def failed_run(context: dg.RunFailureSensorContext, database: NodeDatabase) -> d
     with database.connect() as connection:
         notices.failure(
             connection,
-            load_tracker(),
+            database.config.tracker,
             run.job_name,
             cause,
             f"{partition}\n\n{text}",

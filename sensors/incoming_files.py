@@ -26,7 +26,7 @@ MOST_RUNS_A_TICK, MOST_LOOKED_AT = 50, 500
 )
 def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) -> dg.SensorResult | dg.SkipReason:
     """Receive files that lie still; start every submission whose time has come."""
-    found = receipt.look(database.settings, json.loads(context.cursor or "{}"))
+    found = receipt.look(database.settings, database.config.tracker.quarantine, json.loads(context.cursor or "{}"))
     with database.connect() as connection:
         ready = receipt.ready(connection)[:MOST_LOOKED_AT]
     for problem in found.problems:

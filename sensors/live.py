@@ -8,7 +8,8 @@ import time
 import dagster as dg
 
 from otn_dagster.live import news, remote, silence
-from otn_dagster.live.configuration import Dataset, load_live
+from otn_dagster.live.configuration import Dataset
+from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import jobs, partitions
 from otn_dagster.orchestration.resources import Live
 from sensors.attempts import UNFINISHED
@@ -22,7 +23,7 @@ from sensors.attempts import UNFINISHED
 )
 def live_pushes(context: dg.SensorEvaluationContext, live: Live) -> dg.SensorResult:
     """One run brings a dataset up to the newest push, however many there are."""
-    found = live.datasets()
+    found = live.datasets
     for problem in found.problems.values():
         context.log.warning(problem)
     with live.connect() as connection:
@@ -117,7 +118,7 @@ def _fetch_schedule(dataset: Dataset) -> dg.ScheduleDefinition:
 def _fetch_schedules() -> list[dg.ScheduleDefinition]:
     """One schedule for each dataset with a source; one that Dagster refuses does not stop the others, and is logged."""
     made: dict[str, dg.ScheduleDefinition] = {}
-    for dataset in load_live().datasets.values():
+    for dataset in NodeConfig().live.datasets.values():
         try:
             if dataset.source:
                 schedule = _fetch_schedule(dataset)
@@ -137,7 +138,7 @@ def _fetch_schedules() -> list[dg.ScheduleDefinition]:
 )
 def live_detections_nightly(context: dg.ScheduleEvaluationContext, live: Live) -> list[dg.RunRequest] | dg.SkipReason:
     """One run for each dataset of detections."""
-    names = [name for name, dataset in live.datasets().datasets.items() if dataset.kind == "detections"]
+    names = [name for name, dataset in live.datasets.datasets.items() if dataset.kind == "detections"]
     known = set(context.instance.get_dynamic_partitions("live_datasets"))
     return [dg.RunRequest(partition_key=name) for name in names if name in known] or dg.SkipReason(
         "no dataset of detections"

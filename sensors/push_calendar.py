@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from otn_dagster import calendar
-from otn_dagster.config import load_settings
+from otn_dagster.config import Settings
+from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import jobs
 from otn_dagster.orchestration.pushing import PUSH, PushStep, following, step_of
+from otn_dagster.orchestration.resources import NodeDatabase
 
 AUTOMATIC = {"otn/push": "automatic"}  # only runs with this tag start the next step by themselves
 
@@ -27,16 +29,19 @@ def _request(
     return dg.RunRequest(run_key=run_key, job_name=step.job_name, tags=tags)
 
 
-def _last_zone() -> str:
+# Schedules are made when the definitions are: a changed calendar is taken up when they are loaded again.
+CONFIGURED = NodeConfig().settings
+
+
+def last_zone(settings: Settings) -> str:
     """The time zone in which a push date ends last: when all nodes have passed the cut-off."""
-    settings = load_settings()
     return max(settings.nodes, key=lambda node: calendar.cutoff("2026-01-01", node.time_zone)).time_zone
 
 
 def _crons(days_before: int) -> list[str]:
     """One cron line a push ahead; a cron has no year, so the schedules look at the calendar again when they tick."""
     today = dt.datetime.now(dt.UTC).date()
-    ahead = [date for date in calendar.push_dates(load_settings().pushes, today) if date >= today.isoformat()]
+    ahead = [date for date in calendar.push_dates(CONFIGURED.pushes, today) if date >= today.isoformat()]
     days = [dt.date.fromisoformat(date) - dt.timedelta(days=days_before) for date in ahead]
     return [f"5 0 {day.day} {day.month} *" for day in days]
 
@@ -44,16 +49,15 @@ def _crons(days_before: int) -> list[str]:
 @dg.schedule(
     job_name=PUSH[0].job_name,
     cron_schedule=_crons(-1),
-    execution_timezone=_last_zone(),
+    execution_timezone=last_zone(CONFIGURED),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Starts the push when the last node's cut-off has passed: the whole push follows, step by step.",
 )
-def push_at_cutoff(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+def push_at_cutoff(context: dg.ScheduleEvaluationContext, database: NodeDatabase) -> dg.RunRequest | dg.SkipReason:
     """The push date is the day that just ended."""
-    ended = (
-        (context.scheduled_execution_time.astimezone(ZoneInfo(_last_zone())) - dt.timedelta(days=1)).date().isoformat()
-    )
-    if ended not in calendar.push_dates(load_settings().pushes, dt.date.fromisoformat(ended)):
+    at = context.scheduled_execution_time.astimezone(ZoneInfo(last_zone(database.settings)))
+    ended = (at - dt.timedelta(days=1)).date().isoformat()
+    if ended not in calendar.push_dates(database.settings.pushes, dt.date.fromisoformat(ended)):
         return dg.SkipReason(f"{ended} is not a push date")
     return _request(context, PUSH[0], ended, f"push {ended}")
 
@@ -81,15 +85,15 @@ def next_push_step(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.Ski
 @dg.schedule(
     target=dg.AssetSelection.assets("push_reminder"),
     cron_schedule=[cron for days in calendar.REMINDER_DAYS for cron in _crons(days)],
-    execution_timezone=_last_zone(),
+    execution_timezone=last_zone(CONFIGURED),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Reminders 20 and 7 days before a push: what still waits, so that a person can act in time.",
 )
-def push_reminder(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+def push_reminder(context: dg.ScheduleEvaluationContext, database: NodeDatabase) -> dg.RunRequest | dg.SkipReason:
     """Due where a push is just so many days ahead."""
-    today = context.scheduled_execution_time.astimezone(ZoneInfo(_last_zone())).date()
+    today = context.scheduled_execution_time.astimezone(ZoneInfo(last_zone(database.settings))).date()
     for days in calendar.REMINDER_DAYS:
         date = (today + dt.timedelta(days=days)).isoformat()
-        if date in calendar.push_dates(load_settings().pushes, today):
+        if date in calendar.push_dates(database.settings.pushes, today):
             return dg.RunRequest(run_key=f"{date} {days} days", partition_key=date)
     return dg.SkipReason("no push is just 20 or 7 days ahead")

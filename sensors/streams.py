@@ -9,7 +9,7 @@ import dagster as dg
 
 from otn_dagster.orchestration import jobs, partitions
 from otn_dagster.orchestration.resources import Streams
-from otn_dagster.streams.configuration import load_streams, run_tags
+from otn_dagster.streams.configuration import StreamSettings, run_tags
 from otn_dagster.streams.requests import Request
 from sensors.attempts import OCCASION, UNFINISHED, Attempts
 
@@ -33,7 +33,7 @@ def stream_answers(context: dg.SensorEvaluationContext, streams: Streams) -> dg.
     missing = sorted(({*enabled, *(request.stream for request in ready)}) - known)
     attempts, now = Attempts(context.instance, [_occasion(request) for request in ready]), dt.datetime.now(dt.UTC)
     runs = [
-        _run(request, key)
+        _run(harvester.streams, request, key)
         for request in ready
         if not _is_running(context, request) and (key := attempts.run_key(_occasion(request), now))
     ]
@@ -51,9 +51,9 @@ def _occasion(request: Request) -> str:
     return f"request {request.request_no} {request.state} due {request.next_ingest_at:%Y%m%dT%H%M%S%f}"
 
 
-def _run(request: Request, key: str) -> dg.RunRequest:
+def _run(configured: StreamSettings, request: Request, key: str) -> dg.RunRequest:
     tags = {
-        **run_tags(load_streams(), request.stream, request.mode == "refresh"),
+        **run_tags(configured, request.stream, request.mode == "refresh"),
         "otn/request": str(request.request_no),
         OCCASION: _occasion(request),
     }
@@ -88,9 +88,9 @@ def gaps_daily(context: dg.ScheduleEvaluationContext, streams: Streams) -> list[
     """One run for each stream that has data."""
     known = context.instance.get_dynamic_partitions("streams")
     with_data = [key for key in known if streams.store(key).exists()]
-    return [dg.RunRequest(partition_key=key, tags=run_tags(load_streams(), key)) for key in with_data] or dg.SkipReason(
-        "no stream has data"
-    )
+    return [
+        dg.RunRequest(partition_key=key, tags=run_tags(streams.config.streams, key)) for key in with_data
+    ] or dg.SkipReason("no stream has data")
 
 
 streams_described_daily = dg.ScheduleDefinition(

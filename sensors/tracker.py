@@ -10,7 +10,6 @@ import dagster as dg
 from otn_dagster.orchestration import jobs
 from otn_dagster.orchestration.pushing import COMPLETE
 from otn_dagster.orchestration.resources import NodeDatabase
-from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.follow import catch_up as following
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.mail import outbox
@@ -25,7 +24,7 @@ from sensors.attempts import OCCASION, UNFINISHED, Attempts
 )
 def tracker_follows(context: dg.SensorEvaluationContext, database: NodeDatabase) -> dg.SkipReason:
     """No run is needed: the tracker is rows of the node database."""
-    moved, problems = following.catch_up(database.settings)
+    moved, problems = following.catch_up(database.settings, database.config.tracker, database.config.live)
     for problem in problems:
         context.log.warning(problem)
     return dg.SkipReason("; ".join(problems) or f"{moved} item(s) looked at")
@@ -41,7 +40,7 @@ def outbox_sensor(context: dg.SensorEvaluationContext, database: NodeDatabase) -
     """Both read how things stand in the database; keys count up, because one that was used is never run again."""
     number = int(context.cursor or 0) + 1
     with database.connect() as connection:
-        mail = load_tracker().mail
+        mail = database.config.tracker.mail
         due, complete = outbox.due(connection, mail.mode, mail.most_a_day), completion.due(connection)
     occasions = {f"complete {date} {stamp}": date for date, stamp in complete}
     attempts, now = Attempts(context.instance, list(occasions)), dt.datetime.now(dt.UTC)

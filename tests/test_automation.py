@@ -2,19 +2,21 @@
 
 import datetime as dt
 import json
+import shutil
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from otn_dagster.config import PROJECT_ROOT
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.orchestration.pushing import PUSH
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.telemetry import cutoffs, decisions, submissions
-from otn_dagster.tracker.configuration import MailSettings, TrackerSettings
 from otn_dagster.tracker.receipt import receipt
 from sensors import failures, incoming_files, push_calendar
-from tests.node import Node
-from tests.telemetry.test_loading import tag_sheet
+from tests.support.node import Node
+from tests.support.sheets import tag_sheet
 
 
 @pytest.fixture
@@ -126,11 +128,15 @@ def test_the_push_starts_when_the_last_node_s_day_has_ended(node: Node, instance
     instance.add_dynamic_partitions("projects", ["HFX"])
 
     def at(day: dt.date) -> object:
-        zone = push_calendar._last_zone()
+        zone = push_calendar.last_zone(node.settings)
         from zoneinfo import ZoneInfo
 
         time = dt.datetime.combine(day, dt.time(0, 5), ZoneInfo(zone))
-        return push_calendar.push_at_cutoff(dg.build_schedule_context(instance=instance, scheduled_execution_time=time))
+        return push_calendar.push_at_cutoff(
+            dg.build_schedule_context(
+                instance=instance, scheduled_execution_time=time, resources={"database": NodeDatabase()}
+            )
+        )
 
     started = at(dt.date(2027, 2, 19))
     assert isinstance(started, dg.RunRequest)
@@ -139,12 +145,14 @@ def test_the_push_starts_when_the_last_node_s_day_has_ended(node: Node, instance
 
 
 def test_reminders_come_20_and_7_days_before(node: Node):
-    zone = push_calendar._last_zone()
+    zone = push_calendar.last_zone(node.settings)
     from zoneinfo import ZoneInfo
 
     for days, due in ((20, True), (7, True), (6, False)):
         time = dt.datetime.combine(dt.date(2027, 2, 18) - dt.timedelta(days=days), dt.time(0, 5), ZoneInfo(zone))
-        result = push_calendar.push_reminder(dg.build_schedule_context(scheduled_execution_time=time))
+        result = push_calendar.push_reminder(
+            dg.build_schedule_context(scheduled_execution_time=time, resources={"database": NodeDatabase()})
+        )
         assert isinstance(result, dg.RunRequest) is due
     with node.connect() as connection:
         told = cutoffs.reminder(connection, "2027-02-18")
@@ -186,16 +194,15 @@ def _job(name: str) -> dg.JobDefinition:
     return job
 
 
-def test_operators_are_told_of_a_failed_run_once_a_day(
-    node: Node, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-):
-    settings = TrackerSettings(mail=MailSettings(operators=["ops@example.org"]))
-    monkeypatch.setattr(failures, "load_tracker", lambda: settings)
+def test_operators_are_told_of_a_failed_run_once_a_day(node: Node, instance: dg.DagsterInstance, tmp_path: Path):
+    folder = tmp_path / "config"
+    shutil.copytree(PROJECT_ROOT / "config", folder)
+    (folder / "tracker.yaml").write_text("mail: {operators: [ops@example.org]}\n")
     node.drop_form("HFX")
     node.drop("OTN/HFX/project", "broken.txt", b"this is no form")
     node.drop("OTN/HFX/project", "empty.txt", b"")
     node.look()
-    repository = build_defs().get_repository_def()
+    repository = build_defs(folder).get_repository_def()
     for name in ("broken.txt", "empty.txt"):
         key = node.value("select submission_key from platform.submissions where file_name = %s", name)
         instance.add_dynamic_partitions("project_submissions", [key])
@@ -209,7 +216,7 @@ def test_operators_are_told_of_a_failed_run_once_a_day(
             dagster_run=run.dagster_run,
             partition_key=key,
         ).for_run_failure()
-        failures.failed_run(context, database=NodeDatabase())
+        failures.failed_run(context, database=NodeDatabase(config_folder=str(folder)))
     ((title, text, recipient),) = node.rows(
         "select title, body_text, recipient from platform.outbox where event = 'failure'"
     )

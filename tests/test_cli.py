@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from otn_dagster.config import PROJECT_ROOT
-from tests.node import Node
-from tests.telemetry.test_loading import BAD_FILES, fill, tag_sheet
+from tests.support.node import Node
+from tests.support.sheets import BAD_FILES, fill, tag_sheet
 
 pytestmark = pytest.mark.end_to_end
 

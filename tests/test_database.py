@@ -9,7 +9,7 @@ import pytest
 from otn_dagster import database
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.telemetry.project_tables import ensure_project_tables
-from tests.conftest import new_database
+from tests.support.databases import new_database
 
 
 def tables(url: str) -> set[str]:

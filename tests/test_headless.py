@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from otn_dagster.orchestration import headless
-from tests.conftest import dagster_in_memory
-from tests.node import NEXT_PUSH, Node
-from tests.telemetry.test_loading import fill
+from tests.support.databases import dagster_in_memory
+from tests.support.node import NEXT_PUSH, Node
+from tests.support.sheets import fill
 
 pytestmark = pytest.mark.end_to_end
 
@@ -21,7 +21,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_blocking_finding_stops_the_push_and_is_told(node: Node):
     fill(node)
-    assert headless.load(node.settings, settle_seconds=0.1).good
+    assert headless.load(node.config, settle_seconds=0.1).good
     with node.connect() as connection:
         connection.execute("grant insert on hfx.moorings to public")
     stopped = headless.push(node.settings, NEXT_PUSH)

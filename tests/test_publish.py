@@ -7,8 +7,8 @@ import pytest
 from otn_dagster.publish import discovery, erddap, geoserver, writing
 from otn_dagster.telemetry.push import matching, snapshot
 from otn_dagster.telemetry.push.extracts import Context
-from tests.node import NEXT_PUSH, Node
-from tests.telemetry.test_loading import deployments, tag_sheet, vue
+from tests.support.node import NEXT_PUSH, Node
+from tests.support.sheets import deployments, tag_sheet, vue
 
 MODULES = {"discovery": discovery, "erddap": erddap, "geoserver": geoserver}
 

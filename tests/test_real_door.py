@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.node import Node
+from tests.support.node import Node
 
 CASES = [
     "fact-teq-tqcs",

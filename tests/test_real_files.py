@@ -10,7 +10,7 @@ from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.checks import registry
 from otn_dagster.telemetry.push import extracts
 from otn_dagster.telemetry.push.extracts import MATCHED_COLUMNS, QUALIFIED_COLUMNS
-from tests.node import Node
+from tests.support.node import Node
 
 WHEN = "%Y-%m-%dT%H:%M:%SZ"
 

@@ -7,23 +7,18 @@ import datetime as dt
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from otn_dagster import database
-from otn_dagster.cli.options import Who, Why, stop
-from otn_dagster.config import load_settings
-from otn_dagster.servers import server_of
+from otn_dagster.cli.options import Who, Why, console, node
 from otn_dagster.telemetry import cutoffs, decisions, overrides
 
 app = typer.Typer()
-console = Console()
 
 
 @app.command()
 def held() -> None:
     """List decisions that are waiting, with the changes they would make."""
-    settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
+    with node() as config, database.connect(config.settings) as connection:
         questions = decisions.open_questions(connection)
     for number, topic, subject, details in questions:
         console.print(
@@ -45,12 +40,8 @@ def decide(
     why: Why,
 ) -> None:
     """Decide what waits; the next `load` (or the sensor) goes on accordingly."""
-    settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
-        try:
-            topic, subject = decisions.decide(connection, number, decision, by, why)
-        except (KeyError, ValueError) as error:
-            raise stop(console, error.args[0]) from None
+    with node() as config, database.connect(config.settings) as connection:
+        topic, subject = decisions.decide(connection, number, decision, by, why)
     console.print(f"{topic} of {subject}: {decision}. Run `otn-dagster load`, or let the sensor go on.")
 
 
@@ -59,12 +50,8 @@ def unmatch(
     detection: Annotated[str, typer.Argument(help="unqDetecID of an improbable match.")], by: Who, why: Why
 ) -> None:
     """Take a detection from its animal, in every push from now on."""
-    settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
-        try:
-            overrides.unmatch(connection, detection, by, why)
-        except ValueError as error:
-            raise stop(console, error) from None
+    with node() as config, database.connect(config.settings) as connection:
+        overrides.unmatch(connection, detection, by, why)
 
 
 @app.command("tag-end")
@@ -79,12 +66,8 @@ def end_tag(
     why: Why,
 ) -> None:
     """Set until when a tag may be heard, where its sheet does not say; it stands in every push from now on."""
-    settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
-        try:
-            overrides.end_tag(connection, transmitter, end, by, why)
-        except ValueError as error:
-            raise stop(console, error) from None
+    with node() as config, database.connect(config.settings) as connection:
+        overrides.end_tag(connection, transmitter, end, by, why)
 
 
 @app.command("test-tag")
@@ -94,15 +77,13 @@ def declare_test_tag(
     why: Why,
 ) -> None:
     """Declare that a transmitter is somebody's test tag; its detections stay unqualified, with that reason."""
-    settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
+    with node() as config, database.connect(config.settings) as connection:
         overrides.declare_test_tag(connection, transmitter, by, why)
 
 
 @app.command()
 def unlock(push_date: Annotated[str, typer.Argument(help="The push that will not be run.")], by: Who, why: Why) -> None:
     """Open loading again without running a push."""
-    settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
+    with node() as config, database.connect(config.settings) as connection:
         nodes = cutoffs.finish(connection, push_date, f"not pushed; {by}: {why}")
     console.print(f"{nodes} node(s) unlocked" if nodes else f"no node is locked for the push of {push_date}")

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from otn_dagster import database
-from otn_dagster.cli.options import Who, Why, stop
-from otn_dagster.config import BadConfiguration, Settings, load_settings
+from otn_dagster.cli.options import Who, Why, explained, node, stop
+from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.live import apply as applying
 from otn_dagster.live import configuration, keys, registry, remote, silence
+from otn_dagster.live import history as pushes
 from otn_dagster.live import replay as recovery
 from otn_dagster.live.configuration import Dataset
-from otn_dagster.servers import server_of
 
 app = typer.Typer()
 keys_app = typer.Typer()
@@ -31,14 +31,10 @@ Name = Annotated[str, typer.Argument(help="A dataset of config/live/.")]
 
 @contextmanager
 def _dataset(name: str) -> Iterator[tuple[Settings, Connection, Dataset]]:
-    settings = load_settings()
-    try:
-        dataset = configuration.load_live().dataset(name)
-    except KeyError as error:
-        raise stop(console, error.args[0]) from None
-    with server_of(settings), database.connect(settings) as connection:
+    with node() as config, database.connect(config.settings) as connection:
+        dataset = config.live.dataset(name)
         registry.register(connection, dataset)
-        yield settings, connection, dataset
+        yield config.settings, connection, dataset
 
 
 @app.command("new")
@@ -51,40 +47,32 @@ def new_dataset(
     title: Annotated[str, typer.Option(help="A title for people.")] = "",
 ) -> None:
     """Write config/live/NAME.yaml from an example record; edit it afterwards like code."""
-    try:
+    with explained():
         path = configuration.write_dataset(
             name, example, [part.strip() for part in key.split(",") if part.strip()], title
         )
-    except BadConfiguration as error:
-        raise stop(console, error) from None
     console.print(f"{path} written. Make a key: otn-dagster keys new {name} --author NAME --by YOU")
 
 
 @app.command("list")
 def list_datasets() -> None:
     """All live datasets: records, how far the table is behind the log, how they are switched."""
-    settings, live = load_settings(), configuration.load_live()
     table = Table("dataset", "kind", "pushes", "behind", "newest", "state", box=None)
-    with server_of(settings), database.connect(settings) as connection:
-        for name, dataset in live.datasets.items():
+    with node() as config, database.connect(config.settings) as connection:
+        for name, dataset in config.live.datasets.items():
             registry.register(connection, dataset)
             table.add_row(name, dataset.kind, *_stands(connection, dataset))
     Console().print(table)
-    for problem in live.problems.values():
+    for problem in config.live.problems.values():
         console.print(f"[red]{problem}[/]")
-    raise typer.Exit(1 if live.problems else 0)
+    raise typer.Exit(1 if config.live.problems else 0)
 
 
 def _stands(connection: Connection, dataset: Dataset) -> list[str]:
-    row = connection.execute(
-        "select count(*), count(*) filter (where seq > coalesce((select seq from platform.live_applied a"
-        " where a.dataset = l.dataset), 0)), max(received_at) from platform.live_log l where dataset = %s",
-        [dataset.name],
-    ).fetchone()
-    assert row is not None
+    count, behind, newest = pushes.standing(connection, dataset.name)
     switched = registry.switches(connection, dataset)
     state = "; ".join(filter(None, (switched.disabled, switched.unpublished))) or "open"
-    return [f"{row[0]:,}", f"{row[1]:,}", f"{row[2]:%Y-%m-%d %H:%M:%S}" if row[2] else "", state]
+    return [f"{count:,}", f"{behind:,}", f"{newest:%Y-%m-%d %H:%M:%S}" if newest else "", state]
 
 
 @app.command("apply")
@@ -95,21 +83,18 @@ def apply_now(name: Name) -> None:
     for one in taken:
         console.print(one.what)
     with _dataset(name) as (_, connection, dataset):
-        try:
-            done = applying.apply(connection, dataset)
-        except applying.NeedsReplay as error:
-            raise stop(console, error, 1) from None
+        done = applying.apply(connection, dataset)
     console.print(f"pushes {done.from_seq + 1} to {done.to_seq}: {done.outcome}, {done.rows:,} records")
 
 
 @app.command("fetch")
 def fetch_now(name: Name) -> None:
     """Look at a remote source now, and fetch it if it changed."""
-    with _dataset(name) as (settings, _, dataset):
+    with _dataset(name) as (_, _, dataset):
         if dataset.source is None:
-            raise stop(console, f"{name} has no remote source; add `source` to config/live/{name}.yaml")
-    with server_of(settings):
-        found = remote.look(settings, dataset, seconds=3600)
+            raise stop(f"{name} has no remote source; add `source` to config/live/{name}.yaml")
+    with node() as config:
+        found = remote.look(config.settings, dataset, seconds=3600)
     console.print(f"{found.outcome}: {found.what}")
     raise typer.Exit(1 if found.outcome == "failed" else 0)
 
@@ -147,12 +132,10 @@ def publish(name: Name, by: Who, why: Why) -> None:
 
 
 def _moment(text: str | None) -> dt.datetime | None:
-    from otn_dagster.live.reading import BadQuestion, moment
+    from otn_dagster.live.reading import moment
 
-    try:
+    with explained():
         return moment(text) if text else None
-    except BadQuestion as error:
-        raise stop(console, error) from None
 
 
 @app.command()
@@ -161,17 +144,14 @@ def replay(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,
     since: Annotated[str | None, typer.Option(help="Only what was received from this moment on.")] = None,
     until: Annotated[str | None, typer.Option(help="Only what was received until this moment.")] = None,
-    by: Annotated[str, typer.Option(help="Who decides.")] = "",
-    why: Annotated[str, typer.Option(help="Why.")] = "",
+    by: Who = "",
+    why: Why = "",
 ) -> None:
     """Rebuild a table from the log through today's schema, and put it in the place of the old one."""
     if not dry_run and not (by and why):
-        raise stop(console, "a replay needs --by and --why; look first with --dry-run")
+        raise stop("a replay needs --by and --why; look first with --dry-run")
     with _dataset(name) as (_, connection, dataset):
-        try:
-            found = recovery.replay(connection, dataset, _moment(since), _moment(until), dry_run, by, why)
-        except applying.NeedsReplay as error:
-            raise stop(console, error, 1) from None
+        found = recovery.replay(connection, dataset, _moment(since), _moment(until), dry_run, by, why)
     console.print(
         f"{found.pushes:,} pushes: {found.rows_before:,} records become {found.rows_after:,};"
         f" {found.added:,} added, {found.removed:,} removed, {found.changed:,} changed, {found.refused:,} refused"
@@ -186,8 +166,7 @@ def replay(
 @app.command()
 def alerts(all: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False) -> None:
     """Datasets that have gone silent, and refused pushes."""
-    settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
+    with node() as config, database.connect(config.settings) as connection:
         found = silence.alerts(connection, all)
     for _, kind, _, level, text, began, ended in found:
         state = f"ended {ended:%Y-%m-%d %H:%M}" if ended else level
@@ -200,12 +179,7 @@ def alerts(all: Annotated[bool, typer.Option("--all", help="Also those that are 
 def history(name: Name) -> None:
     """The newest pushes and looks at a remote source."""
     with _dataset(name) as (_, connection, _about):
-        rows = connection.execute(
-            "select l.seq, l.received_at, l.author, l.op, l.records, l.refused, o.inserted, o.updated, o.unchanged, o.deleted"
-            " from platform.live_log l left join platform.live_outcomes o using (seq) where l.dataset = %s"
-            " order by seq desc limit 30",
-            [name],
-        ).fetchall()
+        rows = pushes.newest(connection, name)
         looks = remote.history(connection, name)
     table = Table(
         "push", "received", "author", "op", "records", "refused", "inserted", "updated", "same", "deleted", box=None
@@ -227,10 +201,7 @@ def new_key(
 ) -> None:
     """Make a key. It is shown once."""
     with _dataset(name) as (_, connection, _about):
-        try:
-            key, token = keys.make(connection, name, author, [right.strip() for right in may.split(",")], by, days)
-        except keys.KeyProblem as error:
-            raise stop(console, error) from None
+        key, token = keys.make(connection, name, author, [right.strip() for right in may.split(",")], by, days)
     said = f"key {key.kid} of {author} for {name} may {', '.join(key.rights)}; it is shown once:"
     Console(stderr=True).print(said)  # so that KEY=$(...) holds the key alone
     print(token)
@@ -239,9 +210,8 @@ def new_key(
 @keys_app.command("list")
 def list_keys(name: Annotated[str | None, typer.Argument(help="Only those of this dataset.")] = None) -> None:
     """All keys; never their secrets."""
-    settings = load_settings()
     table = Table("key", "dataset", "author", "may", "made", "by", "expires", "last used", "state", box=None)
-    with server_of(settings), database.connect(settings) as connection:
+    with node() as config, database.connect(config.settings) as connection:
         for key in keys.listed(connection, name):
             times = [f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (key.created_at, key.expires_at, key.last_used_at)]
             table.add_row(
@@ -251,12 +221,8 @@ def list_keys(name: Annotated[str | None, typer.Argument(help="Only those of thi
 
 
 def _change_key(work, kid: str, said: str) -> None:
-    settings = load_settings()
-    with server_of(settings), database.connect(settings) as connection:
-        try:
-            work(connection, kid)
-        except keys.KeyProblem as error:
-            raise stop(console, error) from None
+    with node() as config, database.connect(config.settings) as connection:
+        work(connection, kid)
     console.print(f"{kid} {said}")
 
 

@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from otn_dagster import database
 from otn_dagster.cli import deciding
 from otn_dagster.cli.check import check
 from otn_dagster.cli.groups import Group, with_groups
-from otn_dagster.cli.options import AsJson, stop
-from otn_dagster.config import load_settings
+from otn_dagster.cli.options import AsJson, console, explained, node, stop
 from otn_dagster.embedded import EmbeddedServer
-from otn_dagster.servers import server_of
+from otn_dagster.node import NodeConfig
 from otn_dagster.telemetry import cutoffs
 
 app = typer.Typer(no_args_is_help=True)
-console = Console()
 app.command()(check)
 app.add_typer(deciding.app)
 
@@ -42,7 +39,8 @@ def main(
 ) -> None:
     """One ocean-data node that anybody can run."""
     # Every process that follows, wherever it works, means the same data root.
-    os.environ["OTN_DATA"] = str(load_settings().data)
+    with explained():
+        os.environ["OTN_DATA"] = str(NodeConfig().settings.data)
 
 
 @app.command()
@@ -51,9 +49,8 @@ def load(as_json: AsJson = False) -> None:
     from otn_dagster.cli.outcomes import show_load
     from otn_dagster.orchestration import headless
 
-    settings = load_settings()
-    with server_of(settings), console.status("looking into incoming/") as status:
-        outcome = headless.load(settings, lambda text: status.update(f"loading {text}"))
+    with node() as config, console.status("looking into incoming/") as status:
+        outcome = headless.load(config, lambda text: status.update(f"loading {text}"))
     if as_json:
         print(json.dumps(headless.as_json(outcome), indent=1, default=str))
     else:
@@ -72,14 +69,13 @@ def push(
     from otn_dagster.orchestration import headless
     from otn_dagster.orchestration.partitions import push_dates
 
-    settings = load_settings()
     known = push_dates.get_partition_keys()
     if push_date not in known:
         ahead = next((f"The next one is {date}." for date in known if date > push_date), "None is announced after it.")
-        raise stop(console, f"{push_date} is not a push date. {ahead} Announce others in config/pushes.yaml.")
-    with server_of(settings), console.status(f"push of {push_date}") as status:
+        raise stop(f"{push_date} is not a push date. {ahead} Announce others in config/pushes.yaml.")
+    with node() as config, console.status(f"push of {push_date}") as status:
         outcome = headless.push(
-            settings, push_date, lambda step: status.update(f"push of {push_date}: {step}"), issue_link
+            config.settings, push_date, lambda step: status.update(f"push of {push_date}: {step}"), issue_link
         )
     if as_json:
         print(json.dumps(headless.as_json(outcome), indent=1, default=str))
@@ -97,8 +93,8 @@ def up(
     from otn_dagster.servers import Dagster, WebService, end_with_signals
 
     end_with_signals()
-    settings = load_settings()
-    with server_of(settings):
+    with node() as config:
+        settings = config.settings
         with database.connect(settings) as connection:
             cutoffs.set_drill_clock(connection, None)  # of a demo that was killed
             cutoffs.announce(connection, settings)
@@ -122,17 +118,16 @@ def serve(
     """Start the web service alone: records are pushed to it and read from it. Ctrl-C finishes what is under way."""
     from otn_dagster.web import run
 
-    settings = load_settings()
-    with server_of(settings):
+    with node() as config:
         listening = run.listen(host, port)
         console.print(f"web service: [bold]http://{host}:{listening.getsockname()[1]}[/]   stop with Ctrl-C")
-        run.serve(settings, listening)
+        run.serve(config.settings, listening)
 
 
 @app.command()
 def down() -> None:
     """Stop the embedded database, where one was left running."""
-    EmbeddedServer(load_settings().data).stop()
+    EmbeddedServer(NodeConfig().settings.data).stop()
 
 
 @app.command()
@@ -147,9 +142,8 @@ def demo(
     from otn_dagster.servers import end_with_signals
 
     end_with_signals()
-    settings = load_settings()
-    with server_of(settings):
-        good = run_demo(settings, console, port, web_port, seed, stay_open=not headless)
+    with node() as config:
+        good = run_demo(config.settings, console, port, web_port, seed, stay_open=not headless)
     raise typer.Exit(0 if good else 1)
 
 
@@ -162,9 +156,9 @@ def legacy(
     """Write a project's extracts in the lower-case layout of before 2025, for tools that need it."""
     from otn_dagster.telemetry.push.legacy_extracts import write_legacy
 
-    written = list(write_legacy(load_settings(), push_date, collection, out))
+    written = list(write_legacy(NodeConfig().settings, push_date, collection, out))
     if not written:
-        raise stop(console, f"the push of {push_date} wrote no extracts for {collection}; nothing was written to {out}")
+        raise stop(f"the push of {push_date} wrote no extracts for {collection}; nothing was written to {out}")
     for path in written:
         console.print(str(path))
 

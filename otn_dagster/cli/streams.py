@@ -13,15 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from otn_dagster import database
-from otn_dagster.cli.options import Who, Why
-from otn_dagster.config import Settings, load_settings
-from otn_dagster.servers import server_of
+from otn_dagster.cli.options import Who, Why, node, stop
+from otn_dagster.config import Settings
 from otn_dagster.streams import configuration, harvest, published, requests, timeaxis
 from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.ingest import APPEND, REFRESH
 from otn_dagster.streams.overview import overview
-from otn_dagster.streams.sources.base import SourceUnavailable
-from otn_dagster.streams.store import NoSuchStore, StreamStore
+from otn_dagster.streams.store import StreamStore
 
 app = typer.Typer()
 console = Console()
@@ -32,21 +30,15 @@ Key = Annotated[str, typer.Argument(help="<refdes>-<method>-<stream>, as `stream
 def _harvester() -> Iterator[tuple[Settings, Harvester]]:
     from otn_dagster.streams.spread import spread_of
 
-    settings = load_settings()
-    with server_of(settings):
-        yield settings, Harvester(settings, configuration.load_streams(), spread_for=spread_of)
+    with node() as config:
+        yield config.settings, Harvester(config.settings, config.streams, spread_for=spread_of)
 
 
 def _store(harvester: Harvester, key: str) -> StreamStore:
-    try:
-        harvester.streams.stream(key)
-    except KeyError as error:
-        console.print(f"[red]{error.args[0]}[/]")
-        raise typer.Exit(2) from error
+    harvester.streams.stream(key)
     store = harvester.store(key)
     if not store.exists():
-        console.print(f"[red]{key} has no data yet[/]; ask for it with `otn-dagster streams ask {key}`")
-        raise typer.Exit(1)
+        raise stop(f"{key} has no data yet; ask for it with `otn-dagster streams ask {key}`", 1)
     return store
 
 
@@ -79,11 +71,7 @@ def ask(
 ) -> None:
     """Ask a stream's source; the sensor ingests when the answer is complete."""
     with _harvester() as (_, harvester):
-        try:
-            asked = harvester.ask(key, REFRESH if refresh else APPEND, force, by="command line")
-        except (SourceUnavailable, KeyError) as error:
-            console.print(f"[red]{error.args[0]}[/]")
-            raise typer.Exit(1) from error
+        asked = harvester.ask(key, REFRESH if refresh else APPEND, force, by="command line")
     console.print(asked.what)
 
 
@@ -114,12 +102,8 @@ def accept(
 ) -> None:
     """Accept what a request is held for: a schema change, fewer rows, a missing deployment. It then goes on."""
     with _harvester() as (_, harvester), harvester.connect() as connection:
-        try:
-            held = requests.get(connection, number).held
-            requests.accept(connection, number, by, why)
-        except KeyError as error:
-            console.print(f"[red]{error.args[0]}[/]")
-            raise typer.Exit(2) from error
+        held = requests.get(connection, number).held
+        requests.accept(connection, number, by, why)
     console.print(f"accepted: {held['why']}" if held else f"request {number} is not held")
 
 
@@ -129,11 +113,7 @@ def give_up(
 ) -> None:
     """End a request that is under way; its stream can then be asked for again."""
     with _harvester() as (_, harvester), harvester.connect() as connection:
-        try:
-            requests.move(connection, number, "skipped", f"given up by {by}: {why}")
-        except (KeyError, requests.NotAllowed) as error:
-            console.print(f"[red]{error.args[0]}[/]")
-            raise typer.Exit(2) from error
+        requests.move(connection, number, "skipped", f"given up by {by}: {why}")
     console.print(f"request {number} is given up")
 
 
@@ -160,14 +140,11 @@ def rollback(
     with _harvester() as (_, harvester):
         store = _store(harvester, key)
         versions = [commit.snapshot for commit in store.history()]
-        try:
-            target = to or (store.commit_as_of(timeaxis.parse(as_of)).snapshot if as_of else versions[1])
-        except (NoSuchStore, IndexError, ValueError) as error:
-            console.print(f"[red]{error}[/]" if str(error) else f"[red]{key} has only one version[/]")
-            raise typer.Exit(2) from error
+        if not (to or as_of) and len(versions) < 2:
+            raise stop(f"{key} has only one version")
+        target = to or (store.commit_as_of(timeaxis.parse(as_of)).snapshot if as_of else versions[1])
         if target not in versions:
-            console.print(f"[red]{target} is no version of {key}[/]; `otn-dagster streams history {key}` shows them")
-            raise typer.Exit(2)
+            raise stop(f"{target} is not a version of {key}; `otn-dagster streams history {key}` shows them")
         now = dt.datetime.now(dt.UTC)
         tag = store.roll_back(target, now)
         with database.connect(harvester.settings) as connection:
@@ -190,6 +167,5 @@ def publish(
         try:
             done = published.publish(store, view, grace, override=now)
         except published.TooSoon as error:
-            console.print(f"[yellow]{error}[/]; --now does it anyway")
-            raise typer.Exit(1) from error
+            raise stop(f"{error}; --now does it anyway", 1) from None
     console.print(f"{view.url} shows {done.commit}: {done.rows:,} rows, {done.how}")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from otn_dagster.database import Connection
+from otn_dagster.explained import Explained
 from otn_dagster.live import log, records, registry, schema
 from otn_dagster.live.configuration import Dataset
 from otn_dagster.live.log import Entry
@@ -20,7 +21,7 @@ from otn_dagster.live.table import Outcome, Table, Version
 VERSIONS_AT_ONCE = 20_000
 
 
-class NeedsReplay(RuntimeError):
+class NeedsReplay(Explained, RuntimeError):
     """A dataset's schema changed in a way that its table cannot follow in place; says what and how to go on."""
 
     def __init__(self, dataset: str, changes: list[str]):

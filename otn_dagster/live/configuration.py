@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from otn_dagster.config import BadConfiguration, Settings, Strict, configuration_folder, explain, read_mapping
+from otn_dagster.explained import Unknown
 from otn_dagster.live import schema as schemas
 from otn_dagster.live.schema import Schema
 
@@ -179,7 +180,7 @@ class LiveDatasets:
         """The dataset of this name; KeyError says where it would be."""
         if name not in self.datasets:
             why = self.problems.get(name, f"there is no config/live/{name}.yaml")
-            raise KeyError(f"live dataset {name!r}: {why}")
+            raise Unknown(f"live dataset {name!r}: {why}")
         return self.datasets[name]
 
 

@@ -18,6 +18,7 @@ from typing import LiteralString
 from psycopg.rows import class_row
 
 from otn_dagster.database import Connection
+from otn_dagster.explained import Explained
 from otn_dagster.live.log import wait_for_log
 
 RIGHTS = ("push", "delete", "replace", "read")
@@ -29,7 +30,7 @@ COLUMNS = (
 )
 
 
-class KeyProblem(ValueError):
+class KeyProblem(Explained, ValueError):
     """A key that cannot be made or found; says what to do."""
 
 

@@ -21,6 +21,7 @@ from psycopg import sql
 from otn_dagster import database
 from otn_dagster.config import load_settings
 from otn_dagster.database import Connection
+from otn_dagster.explained import Explained
 from otn_dagster.live import records, registry
 from otn_dagster.live.configuration import Dataset, load_live
 from otn_dagster.live.schema import Schema
@@ -38,7 +39,7 @@ class NotReadable(LookupError):
     """A dataset that is hidden, or has nothing yet."""
 
 
-class BadQuestion(ValueError):
+class BadQuestion(Explained, ValueError):
     """A question that cannot be answered; says which part."""
 
 

@@ -3,6 +3,8 @@
 Belongs here: gathering. Does not belong here: anything else.
 """
 
+from pathlib import Path
+
 import dagster as dg
 
 import assets.live
@@ -33,8 +35,11 @@ ASSET_MODULES = [
 ]
 
 
-def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Definitions:
-    """All definitions; tests pass resources of their own."""
+def build_defs(
+    config_folder: Path | None = None, resource_overrides: dict[str, object] | None = None
+) -> dg.Definitions:
+    """All definitions; tests give a configuration, or resources, of their own."""
+    folder = str(config_folder or "")
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=[*assets.loading_checks.loading_checks, assets.live.live_silence_checks],
@@ -60,10 +65,10 @@ def build_defs(resource_overrides: dict[str, object] | None = None) -> dg.Defini
             *sensors.tracker.schedules,
         ],
         resources={
-            "database": NodeDatabase(),
-            "lake": Lake(),
-            "streams": Streams(),
-            "live": Live(),
+            "database": NodeDatabase(config_folder=folder),
+            "lake": Lake(config_folder=folder),
+            "streams": Streams(config_folder=folder),
+            "live": Live(config_folder=folder),
             **(resource_overrides or {}),
         },
         executor=dg.in_process_executor,

@@ -17,6 +17,7 @@ import dagster as dg
 
 from otn_dagster import database
 from otn_dagster.config import PROJECT_ROOT, Settings
+from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import partitions
 from otn_dagster.orchestration.pushing import COMPLETE, PUSH
 from otn_dagster.telemetry import cutoffs, submissions
@@ -99,13 +100,13 @@ def dagster_instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(PROJECT_ROOT)))
 
 
-def load(settings: Settings, progress: Progress = lambda text: None, settle_seconds: float = 1.0) -> LoadOutcome:
+def load(config: NodeConfig, progress: Progress = lambda text: None, settle_seconds: float = 1.0) -> LoadOutcome:
     """Load everything in ``incoming/`` that is not loaded yet, and whatever waited and may go on now."""
-    outcome = LoadOutcome()
+    settings, outcome = config.settings, LoadOutcome()
     started: set[str] = set()
     touched: dict[str, Submission] = {}
     failed: dict[str, list[dict[str, Any]]] = {}
-    _look_until_still(settings, outcome, settle_seconds)
+    receive(config, outcome, settle_seconds)
     with dagster_instance() as instance:
         repository = _repository()
         while True:
@@ -131,20 +132,21 @@ def load(settings: Settings, progress: Progress = lambda text: None, settle_seco
                     run_config=QUIET,
                 )
                 failed[submission.submission_key] = _failed_checks(result)
-    following.catch_up(settings)
+    following.catch_up(settings, config.tracker, config.live)
     with database.connect(settings) as connection:
         waiting = {s.submission_key: s for s in submissions.by_state(connection, ["held", "waiting", "received"])}
         outcome.files = [_outcome_of(connection, key, failed.get(key, [])) for key in sorted({**touched, **waiting})]
     return outcome
 
 
-def _look_until_still(settings: Settings, outcome: LoadOutcome, settle_seconds: float) -> None:
-    """Look twice, so that a file that is still being copied is seen to grow; it stays for the next call."""
+def receive(config: NodeConfig, outcome: LoadOutcome, settle_seconds: float) -> None:
+    """Receive what lies in ``incoming/``: look twice, so that a file that is still being copied is seen to grow; it stays for the next call."""
+    settings, quarantine = config.settings, config.tracker.quarantine
     with database.connect(settings) as connection:
         cutoffs.announce(connection, settings)
-    first = receipt.look(settings, {})
+    first = receipt.look(settings, quarantine, {})
     time.sleep(settle_seconds if first.still_arriving else 0)
-    second = receipt.look(settings, first.sizes, seconds=LONGEST_COMPARISON_SECONDS)
+    second = receipt.look(settings, quarantine, first.sizes, seconds=LONGEST_COMPARISON_SECONDS)
     outcome.problems = second.problems + [
         f"{name}: still being copied; it will be loaded once it stops changing" for name in second.still_arriving
     ]

@@ -8,14 +8,16 @@ import datetime as dt
 import dagster as dg
 
 from otn_dagster import calendar
-from otn_dagster.config import load_settings
+from otn_dagster.node import NodeConfig
 from otn_dagster.telemetry.submissions import KINDS
 
 # One partition a received file, and one set of them for each kind: an asset never shows files of another kind as missing.
 submissions = {kind: dg.DynamicPartitionsDefinition(name=f"{kind}_submissions") for kind in KINDS}
 
 # Static, so that a fresh clone knows them; to the end of next year, so that every redeploy refreshes them in time.
-push_dates = dg.StaticPartitionsDefinition(calendar.push_dates(load_settings().pushes, dt.datetime.now(dt.UTC).date()))
+push_dates = dg.StaticPartitionsDefinition(
+    calendar.push_dates(NodeConfig().settings.pushes, dt.datetime.now(dt.UTC).date())
+)
 live_datasets = dg.DynamicPartitionsDefinition(name="live_datasets")
 streams = dg.DynamicPartitionsDefinition(name="streams")
 projects = dg.DynamicPartitionsDefinition(name="projects")

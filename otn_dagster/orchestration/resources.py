@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from otn_dagster import database
-from otn_dagster.config import Settings, load_settings
+from otn_dagster.config import Settings
 from otn_dagster.database import Connection
+from otn_dagster.explained import Unknown
 from otn_dagster.live import apply, detections, remote, silence
-from otn_dagster.live.configuration import Dataset, LiveDatasets, load_live
+from otn_dagster.live.configuration import Dataset, LiveDatasets
+from otn_dagster.node import NodeConfig
 from otn_dagster.streams import configuration, requests
 from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.location import Location
@@ -24,7 +27,6 @@ from otn_dagster.telemetry import cutoffs, intake, submissions
 from otn_dagster.telemetry.push import extracts, matching
 from otn_dagster.telemetry.push import snapshot as snapshots
 from otn_dagster.telemetry.submissions import Submission
-from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.follow import live as follow_live
 from otn_dagster.tracker.follow import streams as follow_streams
 from otn_dagster.tracker.follow import submissions as follow_submissions
@@ -40,13 +42,27 @@ def actor_of(context: Stepping) -> Actor:
     return Actor.run(context.run.job_name, context.run.run_id)
 
 
-class NodeDatabase(dg.ConfigurableResource):
-    """The node database, by ``OTN_DATABASE_URL`` or the embedded server."""
+class Configured(dg.ConfigurableResource):
+    """A resource that knows the node's configuration: read once for a run or tick, because Dagster makes it anew for each."""
+
+    config_folder: str = ""  # without it, OTN_CONFIG or the project's own
+    _config: NodeConfig | None = PrivateAttr(default=None)
+
+    @property
+    def config(self) -> NodeConfig:
+        """The configuration, as it was when this run or tick first asked."""
+        if self._config is None:
+            self._config = NodeConfig(Path(self.config_folder) if self.config_folder else None)
+        return self._config
 
     @property
     def settings(self) -> Settings:
-        """Settings of the node."""
-        return load_settings()
+        """Nodes, push calendar, data root, database."""
+        return self.config.settings
+
+
+class NodeDatabase(Configured):
+    """The node database, by ``OTN_DATABASE_URL`` or the embedded server."""
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -67,7 +83,7 @@ class NodeDatabase(dg.ConfigurableResource):
                 follow_submissions.begin(connection, submissions.get(connection, key), actor)
             with self.connect() as connection:
                 yield connection, self.settings, submissions.get(connection, key)
-                follow_submissions.follow(connection, load_tracker(), key, actor, step_done=True)
+                follow_submissions.follow(connection, self.config.tracker, key, actor, step_done=True)
         except dg.Failure:
             raise
         except Exception as error:
@@ -78,7 +94,7 @@ class NodeDatabase(dg.ConfigurableResource):
                     if isinstance(error, OnHold)
                     else intake.note_failure(connection, submission, error)
                 )
-                follow_submissions.follow(connection, load_tracker(), key, actor)
+                follow_submissions.follow(connection, self.config.tracker, key, actor)
             if isinstance(error, intake.PASSING):
                 raise
             raise dg.Failure(
@@ -88,16 +104,16 @@ class NodeDatabase(dg.ConfigurableResource):
             ) from error
 
 
-class Lake(dg.ConfigurableResource):
+class Lake(Configured):
     """The files of pushes, under the data root."""
 
     def folder(self, push_date: str) -> Path:
         """Folder of a push."""
-        return snapshots.push_folder(load_settings(), push_date)
+        return snapshots.push_folder(self.settings, push_date)
 
     def snapshot(self, push_date: str) -> snapshots.Snapshot:
         """Its frozen snapshot."""
-        return snapshots.read(load_settings(), push_date)
+        return snapshots.read(self.settings, push_date)
 
     def matches(self, push_date: str) -> matching.Matches:
         """Its matches."""
@@ -105,7 +121,7 @@ class Lake(dg.ConfigurableResource):
 
     def before(self, push_date: str) -> tuple[snapshots.Snapshot, matching.Matches] | None:
         """Snapshot and matches of the last real push before it."""
-        date = snapshots.previous(load_settings(), push_date)
+        date = snapshots.previous(self.settings, push_date)
         return None if date is None else (self.snapshot(date), self.matches(date))
 
     def context(self, push_date: str) -> extracts.Context:
@@ -113,12 +129,12 @@ class Lake(dg.ConfigurableResource):
         return extracts.Context.of(self.snapshot(push_date), self.matches(push_date))
 
 
-class Streams(dg.ConfigurableResource):
+class Streams(Configured):
     """Ocean streams: their configuration, sources and stores."""
 
     def harvester(self) -> Harvester:
         """What asks, looks and ingests."""
-        return Harvester(load_settings(), configuration.load_streams(), spread_for=spread_of)
+        return Harvester(self.settings, self.config.streams, spread_for=spread_of)
 
     def follow(self, key: str, actor: Actor) -> None:
         """Bring the tracker after the newest request of a stream."""
@@ -128,35 +144,36 @@ class Streams(dg.ConfigurableResource):
 
     def store(self, key: str) -> StreamStore:
         """The store of a stream."""
-        return StreamStore(configuration.store_location(load_settings(), configuration.load_streams(), key))
+        return StreamStore(configuration.store_location(self.settings, self.config.streams, key))
 
     def flags(self, key: str) -> StreamStore:
         """The store of its QARTOD flags."""
-        return StreamStore(configuration.qc_location(load_settings(), configuration.load_streams(), key))
+        return StreamStore(configuration.qc_location(self.settings, self.config.streams, key))
 
     def view(self, key: str) -> Location:
         """Where its plain zarr view is."""
-        return configuration.published_location(load_settings(), configuration.load_streams(), key)
+        return configuration.published_location(self.settings, self.config.streams, key)
 
     @property
     def described(self) -> Path:
         """Where tables about streams are."""
-        return configuration.described_folder(load_settings())
+        return configuration.described_folder(self.settings)
 
 
 class Live(NodeDatabase):
     """Live datasets in the node database: their configuration, log and tables."""
 
+    @property
     def datasets(self) -> LiveDatasets:
-        """All datasets as they are configured now."""
-        return load_live()
+        """All datasets as they are configured."""
+        return self.config.live
 
     def dataset(self, name: str) -> Dataset:
         """One dataset; a name that is not configured fails the run."""
         try:
-            return load_live().dataset(name)
-        except KeyError as error:
-            raise dg.Failure(error.args[0], allow_retries=False) from error
+            return self.config.live.dataset(name)
+        except Unknown as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
 
     def bring_up_to_date(self, name: str, run_id: str) -> tuple[list[remote.Taken], apply.Applied]:
         """Take the fetched files that wait, apply the log; a schema that the table cannot follow fails the run, saying how to go on."""
@@ -181,11 +198,11 @@ class Live(NodeDatabase):
     def standing_findings(self) -> list[silence.Finding]:
         """Who is silent; changes nothing."""
         with self.connect() as connection:
-            return silence.look(connection, load_live())[0]
+            return silence.look(connection, self.config.live)[0]
 
     def watch(self) -> tuple[list[silence.Finding], list[silence.Notice]]:
         """Who is silent, and what began or ended; operators are told in the same transaction."""
         with self.connect() as connection:
-            found, began_or_ended = silence.watch(connection, load_live())
-            notices.silence(connection, load_tracker(), began_or_ended, cutoffs.now(connection))
+            found, began_or_ended = silence.watch(connection, self.config.live)
+            notices.silence(connection, self.config.tracker, began_or_ended, cutoffs.now(connection))
             return found, began_or_ended

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from otn_dagster.config import BadConfiguration, Settings, Strict, configuration_folder, explain, read_mapping
+from otn_dagster.explained import Unknown
 from otn_dagster.streams.location import Location
 
 REFDES = re.compile(r"^[A-Z0-9]{2,8}(-[A-Za-z0-9]+){1,4}$")
@@ -138,7 +139,7 @@ class StreamSettings(Strict):
     def stream(self, key: str) -> Stream:
         """The stream of this name; KeyError says where it would be."""
         if key not in self.streams:
-            raise KeyError(f"stream {key!r} is in no file of config/streams/ (known: {len(self.streams)} streams)")
+            raise Unknown(f"stream {key!r} is in no file of config/streams/ (known: {len(self.streams)} streams)")
         return self.streams[key]
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import obstore
 
+from otn_dagster.explained import Explained
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.lock import locked
 from otn_dagster.streams.store import Commit, NoSuchStore, StreamStore
@@ -34,7 +35,7 @@ SPELLINGS = (
 _PUTS_AT_ONCE = 16
 
 
-class TooSoon(RuntimeError):
+class TooSoon(Explained, RuntimeError):
     """A view that cannot be switched yet without taking chunks from under readers of an older one."""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from otn_dagster.database import Connection
+from otn_dagster.explained import Explained, Unknown
 from otn_dagster.streams.plan import Window
 
 ACTIVE = ("requested", "ready", "ingested", "checked")
@@ -35,7 +36,7 @@ _PART_COLUMNS = (
 )
 
 
-class NotAllowed(RuntimeError):
+class NotAllowed(Explained, RuntimeError):
     """A move that the table of moves does not have."""
 
 
@@ -129,7 +130,7 @@ def get(connection: Connection, request_no: int) -> Request:
     query = f"select {_COLUMNS} from platform.stream_requests where request_no = %s"  # noqa: S608
     row = connection.execute(query, [request_no]).fetchone()
     if row is None:
-        raise KeyError(f"there is no request {request_no}")
+        raise Unknown(f"there is no request {request_no}")
     return Request(*row)
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from otn_dagster.explained import Explained
 from otn_dagster.streams.group import Group
 from otn_dagster.streams.location import Location  # first: it quiets Icechunk's warning
 
@@ -34,7 +35,7 @@ MAIN = "main"
 warnings.filterwarnings("ignore", message=".*NullTerminatedBytes.*")
 
 
-class NoSuchStore(LookupError):
+class NoSuchStore(Explained, LookupError):
     """A stream that has no store yet, or none at that time."""
 
 

@@ -12,9 +12,10 @@ import datetime as dt
 from otn_dagster import calendar
 from otn_dagster.config import Settings
 from otn_dagster.database import LOADING_LOCK, Connection
+from otn_dagster.explained import Explained
 
 
-class LoadingLocked(RuntimeError):
+class LoadingLocked(Explained, RuntimeError):
     """Loading is closed for a push; the submission waits for the next one."""
 
     def __init__(self, node: str, push_date: str):

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from otn_dagster.database import Connection
+from otn_dagster.explained import Unknown, Unusable
 from otn_dagster.telemetry.files.refusals import ANSWERS, Topic
 
 
@@ -71,14 +72,14 @@ def decide(connection: Connection, decision_id: int, decision: str, who: str, wh
         "select topic from platform.decisions where decision_id = %s and decision is null", [decision_id]
     ).fetchone()
     if asked and decision not in allowed(asked[0]):
-        raise ValueError(f"unknown decision {decision!r}; expected one of {', '.join(allowed(asked[0]))}")
+        raise Unusable(f"unknown decision {decision!r}; expected one of {', '.join(allowed(asked[0]))}")
     row = connection.execute(
         "update platform.decisions set decision = %s, decided_by = %s, decided_why = %s, decided_at = platform.now()"
         " where decision_id = %s and decision is null returning topic, subject",
         [decision, who, why, decision_id],
     ).fetchone()
     if row is None:
-        raise KeyError(f"no open question number {decision_id}")
+        raise Unknown(f"no open question number {decision_id}")
     return row[0], row[1]
 
 

@@ -9,6 +9,7 @@ import datetime as dt
 import re
 
 from otn_dagster.database import Connection
+from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import cutoffs
 
 
@@ -23,7 +24,7 @@ def unmatch(connection: Connection, unq_detec_id: str, who: str, why: str) -> No
         ).fetchone()
     )
     if not row or row[0] != unq_detec_id:
-        raise ValueError(
+        raise Unusable(
             f"{unq_detec_id!r} is no detection of this platform; give unqDetecID as it stands in the extract"
         )
     _write(connection, "unmatch", unq_detec_id, who, why)
@@ -44,11 +45,11 @@ def end_tag(connection: Connection, catalognumber: str, end: dt.datetime, who: s
         [catalognumber],
     ).fetchone()
     if row is None:
-        raise ValueError(
+        raise Unusable(
             f"{catalognumber!r} is not a transmitter of an animal; give its catalognumber, animal and transmitter"
         )
     if end < row[0]:
-        raise ValueError(f"the end {end:%Y-%m-%d} is before the release on {row[0]:%Y-%m-%d}")
+        raise Unusable(f"the end {end:%Y-%m-%d} is before the release on {row[0]:%Y-%m-%d}")
     cutoffs.wait_for_loading(connection)
     connection.execute(
         "insert into obis.match_overrides (action, subject, decided_by, decided_why, value) values ('tag_end', %s, %s, %s, %s)"

@@ -20,6 +20,7 @@ from psycopg.rows import class_row
 
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
+from otn_dagster.explained import Unknown
 from otn_dagster.telemetry.files.refusals import BadFile, MissingProject, Refusal
 from otn_dagster.telemetry.names import COLLECTION_CODE
 
@@ -183,7 +184,7 @@ def get(connection: Connection, submission_key: str) -> Submission:
             [submission_key],
         ).fetchone()
     if row is None:
-        raise KeyError(f"no submission {submission_key!r}")
+        raise Unknown(f"no submission {submission_key!r}")
     return row
 
 

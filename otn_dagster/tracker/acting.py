@@ -5,6 +5,7 @@ Belongs here: an action as one transaction of the tracker and of what it stands 
 """
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Any
 
 import psycopg
@@ -24,6 +25,20 @@ from otn_dagster.tracker.mail import notices
 SHORTEST_REASON, SECONDS_FOR_A_LOCK = 3, 3
 
 
+class Action(StrEnum):
+    """What a person may do with an item."""
+
+    HOLD = "hold"
+    RELEASE = "release"
+    REJECT = "reject"
+    RECONSIDER = "reconsider"
+    REOPEN = "reopen"
+    WITHDRAW = "withdraw"
+    SIGN = "sign"
+    ASSIGN = "assign"
+    ANSWER = "answer"
+
+
 def act(
     connection: Connection,
     settings: TrackerSettings,
@@ -38,15 +53,15 @@ def act(
 
     ``choice``: which hold, whom to assign, or the answer to the question (accept, reject).
     """
-    if action not in _ACTIONS:
-        raise NotAllowed(f"there is no action {action!r}, expected one of {', '.join(_ACTIONS)}")
-    if len(reason.strip()) < SHORTEST_REASON and action != "assign":
+    if action not in set(Action):
+        raise NotAllowed(f"there is no action {action!r}, expected one of {', '.join(Action)}")
+    if len(reason.strip()) < SHORTEST_REASON and action != Action.ASSIGN:
         raise NotAllowed("please give a reason; it is recorded in the history")
     _lock_as_loading_does(connection, item_id)
     item = items.get(connection, item_id, lock=True)
     if expected_version is not None and expected_version != item.version:
         raise NotAllowed(f"{item.title} changed since you looked at it: reload the page and look again")
-    return _ACTIONS[action](connection, settings, item, Actor.person(person), reason.strip(), choice)
+    return _ACTIONS[Action(action)](connection, settings, item, Actor.person(person), reason.strip(), choice)
 
 
 def _lock_as_loading_does(connection: Connection, item_id: int) -> None:
@@ -63,7 +78,7 @@ def _lock_as_loading_does(connection: Connection, item_id: int) -> None:
         raise NotAllowed("it is being loaded or compared right now: try again in a minute") from None
 
 
-Action = Callable[[Connection, TrackerSettings, Item, Actor, str, str], Item]
+Act = Callable[[Connection, TrackerSettings, Item, Actor, str, str], Item]
 
 
 def _hold(
@@ -186,14 +201,14 @@ def _answer(
     )
 
 
-_ACTIONS: dict[str, Action] = {
-    "hold": _hold,
-    "release": _release,
-    "reject": _reject,
-    "reconsider": _reconsider,
-    "reopen": _reopen,
-    "withdraw": _withdraw,
-    "sign": _sign,
-    "assign": _assign,
-    "answer": _answer,
+_ACTIONS: dict[Action, Act] = {
+    Action.HOLD: _hold,
+    Action.RELEASE: _release,
+    Action.REJECT: _reject,
+    Action.RECONSIDER: _reconsider,
+    Action.REOPEN: _reopen,
+    Action.WITHDRAW: _withdraw,
+    Action.SIGN: _sign,
+    Action.ASSIGN: _assign,
+    Action.ANSWER: _answer,
 }

@@ -3,11 +3,12 @@
 Belongs here: their shape and defaults. Does not belong here: acting on them.
 """
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from otn_dagster.config import BadConfiguration, Strict, configuration_folder, explain, read_mapping
+from otn_dagster.config import Strict, configuration_folder, read_as
 from otn_dagster.telemetry.submissions import KINDS
 
 
@@ -52,15 +53,10 @@ class TrackerSettings(Strict):
     mail: MailSettings = MailSettings()
 
 
-def load_tracker() -> TrackerSettings:
+def load_tracker(folder: Path | None = None) -> TrackerSettings:
     """Read the file, or take the defaults where there is none; raises BadConfiguration naming what is wrong."""
-    path = configuration_folder() / "tracker.yaml"
-    if not path.exists():
-        return TrackerSettings()
-    try:
-        return TrackerSettings(**read_mapping(path))
-    except ValidationError as error:
-        raise BadConfiguration(explain(path, error)) from error
+    path = (folder or configuration_folder()) / "tracker.yaml"
+    return read_as(TrackerSettings, path) if path.exists() else TrackerSettings()
 
 
 assert KINDS == ["project", "vendor", "tags", "deployments", "detections", "events"]  # what second_look lists

@@ -10,8 +10,9 @@ from pathlib import Path
 from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.live.configuration import load_live
+from otn_dagster.live.configuration import LiveDatasets
 from otn_dagster.streams import configuration
+from otn_dagster.streams.configuration import StreamSettings
 from otn_dagster.streams.store import StreamStore
 from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.push.extracts import file_stem
@@ -27,6 +28,15 @@ LOADED = ("verified", "matched", "extracted", "published")
 
 
 @dataclass(frozen=True)
+class Configured:
+    """What is configured, against which items are looked at."""
+
+    settings: Settings
+    streams: StreamSettings
+    live: LiveDatasets
+
+
+@dataclass(frozen=True)
 class Drift:
     """One disagreement: what was declared, what was observed, what to do."""
 
@@ -37,7 +47,7 @@ class Drift:
     remedy: str
 
 
-def look(settings: Settings) -> list[Drift]:
+def look(settings: Settings, streams: StreamSettings, live: LiveDatasets) -> list[Drift]:
     """Observe every item that can disagree, write the facts down, and list what disagrees. Moves nothing; safe to repeat.
 
     Of stream requests only the newest published one of each stream is looked at: what is older was written over.
@@ -48,16 +58,16 @@ def look(settings: Settings) -> list[Drift]:
             " select max(i.item_id) from platform.tracker_items i join platform.stream_requests r on r.request_no::text = i.subject"
             " where i.flow = 'stream' and i.state = 'published' group by r.stream order by 1"
         ).fetchall()
-    found: list[Drift] = []
+    known, found = Configured(settings, streams, live), []
     for first in range(0, len(rows), ITEMS_AT_ONCE):
         with database.connect(settings) as connection:
             for (item_id,) in rows[first : first + ITEMS_AT_ONCE]:
-                found += _look_at(connection, settings, items.get(connection, item_id))
+                found += _look_at(connection, known, items.get(connection, item_id))
     return found
 
 
-def _look_at(connection: Connection, settings: Settings, item: Item) -> list[Drift]:
-    observed = list(_observers[item.flow](connection, settings, item))
+def _look_at(connection: Connection, known: Configured, item: Item) -> list[Drift]:
+    observed = list(_observers[item.flow](connection, known, item))
     facts.write(connection, item.item_id, [fact for fact, _ in observed])
     return [
         Drift(item.item_id, item.title, item.state or "", str(fact.value), remedy)
@@ -69,9 +79,9 @@ def _look_at(connection: Connection, settings: Settings, item: Item) -> list[Dri
 Observed = Iterator[tuple[Fact, str]]
 
 
-def _submission(connection: Connection, settings: Settings, item: Item) -> Observed:
+def _submission(connection: Connection, known: Configured, item: Item) -> Observed:
     submission = submissions.get(connection, item.subject)
-    path = submission.path(settings)
+    path = submission.path(known.settings)
     size = path.stat().st_size if path.is_file() else None
     kept = connection.execute(
         "select bytes from platform.submissions where submission_key = %s", [item.subject]
@@ -103,7 +113,7 @@ def _submission(connection: Connection, settings: Settings, item: Item) -> Obser
             "The tracker takes no rows away: send a version of the file without these rows.",
         )
     if item.state in ("extracted", "published") and item.push_date:
-        missing = _missing_extracts(connection, settings, item)
+        missing = _missing_extracts(connection, known, item)
         yield (
             Fact("extracts are there", f"missing: {', '.join(missing)}" if missing else "all there", not missing),
             "Materialize detection_extracts of this push again; it writes the same bytes.",
@@ -131,8 +141,8 @@ def _rows_in_use(connection: Connection, item: Item) -> int:
     return row[0] if row else 0
 
 
-def _missing_extracts(connection: Connection, settings: Settings, item: Item) -> list[str]:
-    folder: Path = push_folder(settings, str(item.push_date)) / "extracts" / (item.collectioncode or "")
+def _missing_extracts(connection: Connection, known: Configured, item: Item) -> list[str]:
+    folder: Path = push_folder(known.settings, str(item.push_date)) / "extracts" / (item.collectioncode or "")
     rows = connection.execute(
         "select year, extract_type from obis.detection_extracts_list where push_date = %s and collectioncode = %s",
         [item.push_date, item.collectioncode],
@@ -149,27 +159,26 @@ def _extract_file(folder: Path, collectioncode: str, letter: str, year: int) -> 
     return folder / f"{file_stem(collectioncode, letter, year)}.zip"
 
 
-def _stream(connection: Connection, settings: Settings, item: Item) -> Observed:
+def _stream(connection: Connection, known: Configured, item: Item) -> Observed:
     row = connection.execute(
         "select stream, state from platform.stream_requests where request_no = %s::bigint", [item.subject]
     ).fetchone()
     same = row is not None and row[1] == item.state
     fact = Fact("the request says so, too", f"the request is {row[1] if row else 'gone'}", same)
     yield fact, "The sensor tracker_follows brings it after."
-    streams = configuration.load_streams()
-    if item.state == "published" and row and row[0] in streams.streams:
-        there = StreamStore(configuration.store_location(settings, streams, row[0])).exists()
+    if item.state == "published" and row and row[0] in known.streams.streams:
+        there = StreamStore(configuration.store_location(known.settings, known.streams, row[0])).exists()
         fact = Fact("the store is there", f"{row[0]}: {'there' if there else 'not found'}", there)
         yield fact, "Ask for the stream with refresh."
 
 
-def _live(connection: Connection, settings: Settings, item: Item) -> Observed:
-    known = item.subject in load_live().datasets
-    where = f"config/live/{item.subject}.yaml {'is there' if known else 'is not there'}"
-    yield Fact("it is configured", where, known or item.state == "closed"), "Put the file back, or close the dataset."
+def _live(connection: Connection, known: Configured, item: Item) -> Observed:
+    there = item.subject in known.live.datasets
+    where = f"config/live/{item.subject}.yaml {'is there' if there else 'is not there'}"
+    yield Fact("it is configured", where, there or item.state == "closed"), "Put the file back, or close the dataset."
 
 
-_observers: dict[str, Callable[[Connection, Settings, Item], Observed]] = {
+_observers: dict[str, Callable[[Connection, Configured, Item], Observed]] = {
     flows.SUBMISSION: _submission,
     flows.STREAM: _stream,
     flows.LIVE: _live,

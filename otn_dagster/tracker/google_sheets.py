@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
+from otn_dagster.explained import Explained
 from otn_dagster.tracker import export
 
 SHEETS = "https://sheets.googleapis.com/v4/spreadsheets"
@@ -22,7 +23,7 @@ SCOPE = "https://www.googleapis.com/auth/spreadsheets"
 KEY = "item_id"
 
 
-class NotOurs(RuntimeError):
+class NotOurs(Explained):
     """A tab that is not laid out as this list is; nothing was written."""
 
 
@@ -32,7 +33,7 @@ def authorised() -> httpx.Client:
         import google.auth  # pyright: ignore[reportMissingImports]
         from google.auth.transport.requests import Request  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise RuntimeError("Google Sheets needs the extra: pip install otn-dagster[google]") from error
+        raise Explained("Google Sheets needs the extra: pip install otn-dagster[google]") from error
     credentials, _ = google.auth.default(scopes=[SCOPE])
     credentials.refresh(Request())
     return httpx.Client(headers={"Authorization": f"Bearer {credentials.token}"}, timeout=60)

@@ -18,10 +18,11 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from otn_dagster.database import Connection
+from otn_dagster.explained import Explained, Unknown
 from otn_dagster.tracker import flows
 
 
-class NotAllowed(RuntimeError):
+class NotAllowed(Explained, RuntimeError):
     """A move or a hold that is refused; the text says why and what would be needed."""
 
 
@@ -132,7 +133,7 @@ def get(connection: Connection, item_id: int, lock: bool = False) -> Item:
     with connection.cursor(row_factory=class_row(Item)) as cursor:
         found = cursor.execute(query, [item_id]).fetchone()
     if found is None:
-        raise KeyError(f"there is no item {item_id}")
+        raise Unknown(f"there is no item {item_id}")
     return found
 
 

@@ -12,10 +12,20 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
+from enum import StrEnum
 
 from otn_dagster.database import Connection
+from otn_dagster.explained import Unusable
 
-ROLES = {"reader": "sees the projects that name them", "manager": "acts for nodes", "analyst": "acts for all nodes"}
+
+class Role(StrEnum):
+    """What a person may do: see the projects that name them, act for some nodes, act for all."""
+
+    READER = "reader"
+    MANAGER = "manager"
+    ANALYST = "analyst"
+
+
 INVITATION_DAYS = 7
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 200
 MOST_FAILURES, FAILURE_MINUTES = 10, 15
@@ -48,12 +58,12 @@ class Person:
 def invite(connection: Connection, email: str, name: str, role: str, nodes: list[str], by: str) -> str:
     """Make an account, or let one choose a new password; the token of the invitation, shown once. Raises ValueError."""
     email = email.strip().lower()
-    if role not in ROLES:
-        raise ValueError(f"{role!r} is no role, expected one of {', '.join(ROLES)}")
+    if role not in set(Role):
+        raise Unusable(f"{role!r} is not a role; expected one of {', '.join(Role)}")
     if role == "manager" and not nodes:
-        raise ValueError("a manager needs at least one node (--node)")
+        raise Unusable("a manager needs at least one node (--node)")
     if email.count("@") != 1 or any(c.isspace() for c in email):
-        raise ValueError(f"{email!r} is not an address")
+        raise Unusable(f"{email!r} is not an address")
     token = secrets.token_urlsafe(32)
     connection.execute(
         "insert into platform.people (email, name, role, nodes, made_by, invitation_sha256, invitation_until)"

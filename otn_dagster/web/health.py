@@ -5,11 +5,11 @@ Belongs here: what a supervisor asks. Does not belong here: how datasets do.
 
 import time
 
-import psycopg
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from otn_dagster import database
 from otn_dagster.web.answers import Health, Refused, answer
 
 
@@ -23,16 +23,11 @@ async def ready(request: Request) -> Response:
     service = request.app.state.service
     if time.monotonic() > service.ready_until:
         try:
-            await service.query(_write)
+            await service.query(database.write_something)
         except Refused:
             return answer(Health("not ready"), 503, {"Retry-After": "2"})
         service.ready_until = time.monotonic() + 1
     return answer(Health("ok"))
-
-
-def _write(connection: psycopg.Connection) -> None:
-    connection.execute("create temporary table if not exists ready (at timestamptz) on commit drop")
-    connection.execute("select pg_current_xact_id()")
 
 
 routes = [Route("/healthz", alive, methods=["GET"]), Route("/readyz", ready, methods=["GET"])]

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from otn_dagster import database
 from otn_dagster.config import BadConfiguration, Settings
-from otn_dagster.live import configuration, keys, registry
+from otn_dagster.live import configuration, history, keys, registry
 from otn_dagster.live.configuration import Dataset
 from otn_dagster.live.keys import Key
 from otn_dagster.live.quick import QuickLook
@@ -216,15 +216,9 @@ class Service:
         """Start the day's counts of a key from what is durable."""
         if self.quotas.knows(kid):
             return
-        row = await self.query(
-            lambda connection: connection.execute(
-                "select records, bytes from platform.live_usage"
-                " where kid = %s and day = (clock_timestamp() at time zone 'UTC')::date",
-                [kid],
-            ).fetchone()
-        )
+        used = await self.query(lambda connection: history.used_today(connection, kid))
         if not self.quotas.knows(kid):
-            self.quotas.load(kid, *(row or (0, 0)))
+            self.quotas.load(kid, *used)
 
 
 def _pool(url: str, size: int) -> ConnectionPool:

@@ -1,22 +1,18 @@
 """A person opens the real UI in a real browser, materializes a push from its asset page and sees it succeed."""
 
-import json
 import re
-import shutil
 import socket
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from otn_dagster.orchestration.pushing import PUSH
 from otn_dagster.servers import Dagster
-from tests.node import NEXT_PUSH, Node
-from tests.telemetry.test_loading import fill
+from tests.support.browser import CHROMIUM, ask, wait_for
+from tests.support.node import NEXT_PUSH, Node
+from tests.support.sheets import fill
 
 pytestmark = pytest.mark.end_to_end
-CHROMIUM = shutil.which("chromium")
 FREEZE, UNLOCK = (next(step.job_name for step in PUSH if step.name == name) for name in ("freeze", "unlock"))
 
 
@@ -37,22 +33,6 @@ def dagster(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with Dagster(port, tmp_path / "dagster.log") as servers:
         servers.wait_until_ready()
         yield servers
-
-
-def ask(address: str, query: str) -> dict:
-    request = urllib.request.Request(
-        f"{address}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-    )
-    return json.load(urllib.request.urlopen(request, timeout=30))["data"]
-
-
-def wait_for(condition, seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(1)
-    raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
 def test_the_sensor_loads_a_person_starts_a_push_and_it_runs_to_its_end(node: Node, dagster: Dagster, tmp_path: Path):

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,10 @@ from typing import Any
 import pytest
 
 from otn_dagster.servers import Dagster, WebService
-from tests.end_to_end.test_browser import wait_for
-from tests.livenode import LiveNode, record
+from tests.support.browser import free_port, wait_for
+from tests.support.livenode import LiveNode, record
 
 pytestmark = pytest.mark.end_to_end
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ import xarray as xr
 from otn_dagster.demo.ocean import Quirks, value
 from otn_dagster.demo.ooinet import Upstream
 from otn_dagster.servers import Dagster
-from tests.end_to_end.test_browser import ask, wait_for
-from tests.streams.conftest import CTD, Harvest, assert_is_truth, every
-from tests.streams.conftest import harvest as harvest
-from tests.streams.test_assets import platform_config
+from tests.support.browser import ask, wait_for
+from tests.support.harvest import CTD, Harvest, assert_is_truth, every, platform_config
 
 pytestmark = pytest.mark.end_to_end
 KEY = CTD.key

@@ -16,11 +16,10 @@ import pytest
 from otn_dagster.config import PROJECT_ROOT
 from otn_dagster.servers import Dagster, WebService
 from otn_dagster.tracker import board, flows, items, people
-from tests.end_to_end.test_browser import CHROMIUM, ask, wait_for
-from tests.mailserver import MailServer
-from tests.node import PAST_PUSH, Node
-from tests.tracker.conftest import PASSWORD, configure
-from tests.tracker.conftest import configured as configured
+from tests.support.browser import CHROMIUM, ask, wait_for
+from tests.support.mailserver import MailServer
+from tests.support.node import PAST_PUSH, Node
+from tests.support.site import PASSWORD, configure
 
 pytestmark = pytest.mark.end_to_end
 PICTURES = PROJECT_ROOT / "test-results" / "tracker"

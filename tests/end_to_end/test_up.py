@@ -11,9 +11,8 @@ import psutil
 import pytest
 
 from otn_dagster.config import PROJECT_ROOT
-from tests.end_to_end.test_browser import wait_for
-from tests.end_to_end.test_live import free_port
-from tests.livenode import LiveNode
+from tests.support.browser import free_port, wait_for
+from tests.support.livenode import LiveNode
 
 pytestmark = pytest.mark.end_to_end
 

@@ -10,9 +10,8 @@ from otn_dagster.live import remote
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.orchestration.resources import Live
 from sensors import live as automation
-from tests.live.test_remote import TABLE, Remote, configure, csv_of
-from tests.live.test_remote import origin as origin
-from tests.livenode import LiveNode, record
+from tests.support.livenode import LiveNode, record
+from tests.support.remote import TABLE, Remote, configure, csv_of
 
 
 class Platform:

@@ -6,7 +6,7 @@ import pytest
 
 from otn_dagster.config import BadConfiguration
 from otn_dagster.live import configuration
-from tests.livenode import LiveNode
+from tests.support.livenode import LiveNode
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from otn_dagster.live import detections
-from tests.livenode import LiveNode
-from tests.node import Node
+from tests.support.livenode import LiveNode
+from tests.support.node import Node
 
 DATASET: dict[str, Any] = {
     "kind": "detections",

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from otn_dagster.live import reading
-from tests.livenode import LiveNode, record
+from tests.support.livenode import LiveNode, record
 
 PATH = "/v1/datasets/ctd/records"
 

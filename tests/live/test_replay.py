@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from otn_dagster.live.apply import NeedsReplay
-from tests.livenode import LiveNode, record
+from tests.support.livenode import LiveNode, record
 
 
 def at(live: LiveNode, seq: int) -> dt.datetime:

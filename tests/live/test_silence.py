@@ -7,7 +7,7 @@ import pytest
 
 from otn_dagster.live import registry, silence
 from otn_dagster.live.configuration import load_live
-from tests.livenode import LiveNode, eventually, record
+from tests.support.livenode import LiveNode, eventually, record
 
 RULE: dict[str, Any] = {"warn_minutes": 5, "fail_minutes": 15, "per": ["author", "station_id"]}
 

@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,17 +10,14 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from otn_dagster.config import PROJECT_ROOT
 from otn_dagster.demo.ocean import Quirks, write_file
 from otn_dagster.demo.ooinet import Upstream
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.orchestration.resources import Streams
-from otn_dagster.streams import configuration, reading, requests
+from otn_dagster.streams import reading, requests
 from otn_dagster.streams.sources.folder import Folder
 from sensors.streams import stream_answers
-from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every
-
-KEY = CTD.key
+from tests.support.harvest import CTD, KEY, MINUTE, START, Harvest, assert_is_truth, every, platform_config
 
 
 class Platform:
@@ -61,18 +57,6 @@ class Platform:
         ).records[0]
         assert event.asset_materialization
         return {name: value.value for name, value in event.asset_materialization.metadata.items()}
-
-
-def platform_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harvest: Harvest) -> None:
-    """A configuration of one stream, on the local OOINet."""
-    config = tmp_path / "config"
-    (config / "streams").mkdir(parents=True)
-    for name in ("nodes.yaml", "pushes.yaml", "streams.yaml"):
-        shutil.copyfile(PROJECT_ROOT / "config" / name, config / name)
-    shutil.copyfile(PROJECT_ROOT / "config" / "streams" / f"{KEY}.yaml", config / "streams" / f"{KEY}.yaml")
-    monkeypatch.setenv("OTN_CONFIG", str(config))
-    monkeypatch.setenv("OOINET_URL", harvest.server.url)
-    harvest.streams.update(configuration.load_streams().streams)
 
 
 @pytest.fixture

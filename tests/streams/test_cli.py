@@ -8,8 +8,7 @@ from typer.testing import CliRunner
 from otn_dagster.cli import streams
 from otn_dagster.demo.ocean import Quirks
 from otn_dagster.demo.ooinet import Upstream
-from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every
-from tests.streams.test_assets import platform_config
+from tests.support.harvest import CTD, MINUTE, START, Harvest, assert_is_truth, every, platform_config
 
 KEY = CTD.key
 
@@ -61,4 +60,4 @@ def test_what_does_not_exist_is_said(run, harvest: Harvest) -> None:
     assert "is given up" in run("give-up", "1", "--by", "A", "--why", "b")
     assert "given up by A: b" in run("requests", KEY)
     harvest.server.faults.maintenance = True
-    assert "maintenance" in run("ask", KEY, code=1)
+    assert "maintenance" in run("ask", KEY, code=2)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from otn_dagster.streams import reading
-from tests.streams.conftest import CTD, Harvest, every
+from tests.support.harvest import CTD, Harvest, every
 
 
 @pytest.mark.end_to_end

@@ -13,7 +13,7 @@ import yaml
 from otn_dagster.streams import annotations, catalog, gaps, inventory, published, timeaxis
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.sources.ooinet import OOINet
-from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every
+from tests.support.harvest import CTD, MINUTE, START, Harvest, assert_is_truth, every
 
 KEY = CTD.key
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)

@@ -11,7 +11,7 @@ from otn_dagster.streams import arrays, requests, timeaxis
 from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.requests import Request
 from otn_dagster.streams.sources.base import SourceUnavailable
-from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every
+from tests.support.harvest import CTD, MINUTE, START, Harvest, assert_is_truth, every
 
 KEY = CTD.key
 

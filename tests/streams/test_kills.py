@@ -18,8 +18,8 @@ from otn_dagster.demo.ocean import _noise
 from otn_dagster.streams import arrays
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.store import StreamStore
-from tests import effort
-from tests.streams import worker
+from tests.support import effort
+from tests.support import stream_worker as worker
 
 KILLS = effort.times(10)
 FAR = 100_000
@@ -27,7 +27,7 @@ FAR = 100_000
 
 def start(root: Path, first: int, last: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "tests.streams.worker", str(root), str(first), str(last)],
+        [sys.executable, "-W", "ignore", "-m", "tests.support.stream_worker", str(root), str(first), str(last)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -96,7 +96,7 @@ from otn_dagster.streams import ingest
 from otn_dagster.streams.ingest import Answer
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.store import StreamStore
-from tests.streams import worker
+from tests.support import stream_worker as worker
 root, mine = Path(sys.argv[1]), int(sys.argv[2])
 store = StreamStore(Location(str(root / "store")))
 for i in range(int(sys.argv[3])):

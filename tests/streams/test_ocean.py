@@ -15,8 +15,8 @@ from otn_dagster.streams.location import Location
 from otn_dagster.streams.store import StreamStore
 from otn_dagster.telemetry.push import matching, snapshot
 from otn_dagster.telemetry.push.extracts import Context
-from tests.node import NEXT_PUSH, Node
-from tests.streams.conftest import stream_of
+from tests.support.harvest import stream_of
+from tests.support.node import NEXT_PUSH, Node
 
 UNIX = timeaxis.micros(dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
 

@@ -19,7 +19,7 @@ from otn_dagster.streams.ingest import Answer
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.published import TooSoon
 from otn_dagster.streams.store import StoreMoved, StreamStore
-from tests.streams.conftest import CTD, MINUTE, START, every, stream_of
+from tests.support.harvest import CTD, MINUTE, START, every, stream_of
 
 STREAM = stream_of(CTD, tolerances={"least_share_of_announced": 0, "least_share_of_before": 0})
 GRACE = dt.timedelta(days=7)

@@ -14,8 +14,8 @@ from otn_dagster.streams.ingest import Answer
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.qartod import BadLimits
 from otn_dagster.streams.store import StreamStore
-from tests import effort
-from tests.streams.conftest import CTD, START, every, stream_of
+from tests.support import effort
+from tests.support.harvest import CTD, START, every, stream_of
 
 STREAM = stream_of(CTD, tolerances={"least_share_of_announced": 0, "least_share_of_before": 0})
 LIMITS = {

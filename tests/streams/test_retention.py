@@ -12,7 +12,7 @@ from otn_dagster.streams.group import Group
 from otn_dagster.streams.ingest import Answer
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.store import StreamStore
-from tests.streams.conftest import CTD, MINUTE, START, assert_is_truth, every, stream_of
+from tests.support.harvest import CTD, MINUTE, START, assert_is_truth, every, stream_of
 
 STREAM = stream_of(CTD)
 ZERO = dt.timedelta(0)

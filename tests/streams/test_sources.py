@@ -15,7 +15,7 @@ from scipy.io import netcdf_file
 from otn_dagster.demo.ocean import value, write_file
 from otn_dagster.streams import arrays, gaps, timeaxis
 from otn_dagster.streams.sources.folder import Folder
-from tests.streams.conftest import CTD, MINUTE, START, Harvest, assert_is_truth, every, stream_of
+from tests.support.harvest import CTD, MINUTE, START, Harvest, assert_is_truth, every, stream_of
 
 KEY = CTD.key
 UNIX = timeaxis.micros(timeaxis.parse("1970-01-01"))

@@ -12,7 +12,7 @@ from otn_dagster.streams.ingest import Answer
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.spread import with_dask
 from otn_dagster.streams.store import StreamStore
-from tests.streams.conftest import CTD, every, stream_of
+from tests.support.harvest import CTD, every, stream_of
 
 
 @pytest.mark.end_to_end

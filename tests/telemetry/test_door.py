@@ -15,9 +15,9 @@ from otn_dagster.telemetry.files.reading import read_export
 from otn_dagster.telemetry.files.refusals import BadFile, Code, Topic, Undecided, Why
 from otn_dagster.telemetry.files.typed import Situation, Typed
 from otn_dagster.telemetry.push import attention, snapshot
-from tests.node import Node
-from tests.telemetry.test_loading import deployments as deployment_sheet
-from tests.telemetry.test_loading import tag_sheet, vue
+from tests.support.node import Node
+from tests.support.sheets import deployments as deployment_sheet
+from tests.support.sheets import tag_sheet, vue
 
 NOW = dt.datetime(2026, 11, 1)
 TAG = {

@@ -17,8 +17,8 @@ from otn_dagster.telemetry.files import container, deployments, tags, text
 from otn_dagster.telemetry.files.reading import guarded, read_export
 from otn_dagster.telemetry.files.refusals import BadFile, Undecided
 from otn_dagster.telemetry.files.typed import Situation, Typed
-from tests.effort import times
-from tests.node import Node
+from tests.support.effort import times
+from tests.support.node import Node
 
 NOW = dt.datetime(2026, 11, 1)
 START = dt.datetime(2022, 8, 9, 23, 59, 30)

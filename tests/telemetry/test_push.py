@@ -16,8 +16,8 @@ from otn_dagster.demo.network import NEXT_SPRING, Heard, Network, make_network
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.telemetry import overrides, rules
 from otn_dagster.telemetry.push import certificate, matching, snapshot
-from tests.conftest import new_database
-from tests.node import PAST_PUSH, Node, hashes
+from tests.support.databases import new_database
+from tests.support.node import PAST_PUSH, Node, hashes
 
 SECOND = {"HFXL", "REEF", "STRB", "DELB"}
 

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from otn_dagster.telemetry.push.legacy_extracts import MATCHED, QUALIFIED, write_legacy
-from tests.node import NEXT_PUSH, Node
-from tests.telemetry.test_loading import deployments, tag_sheet, vue
+from tests.support.node import NEXT_PUSH, Node
+from tests.support.sheets import deployments, tag_sheet, vue
 
 # What glatos' read_otn_detections needs by name.
 GLATOS = [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from otn_dagster.telemetry import engine, rules
 from otn_dagster.telemetry.inputs import DEPLOYMENTS, DETECTIONS, SEGMENTS
-from tests import effort
+from tests.support import effort
 
 Rows = list[dict[str, Any]]
 TAGS = {

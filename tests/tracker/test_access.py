@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from otn_dagster.tracker import export, items, people
 from otn_dagster.tracker.items import Actor
-from tests.node import PAST_PUSH, Node
-from tests.tracker.conftest import PASSWORD, Site, Visitor, configure, serving
+from tests.support.node import PAST_PUSH, Node
+from tests.support.site import PASSWORD, Site, Visitor, configure, serving
 
 SECRETS = ["tags.csv", "dep.csv", "Project HFX", "HFX", "@example.org", "matched", "published"]
 HOSTILE = "<script>alert(1)</script>\"'><a href=javascript:alert(2)>x</a>"

@@ -1,10 +1,10 @@
 """Eleven dressings of one sheet, each classified as what it is; new versions that take too much away wait for a person."""
 
-import csv
 import datetime as dt
 import io
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import openpyxl
@@ -12,41 +12,16 @@ import pytest
 
 from otn_dagster.demo.files import TAG_HEADER
 from otn_dagster.telemetry import submissions
-from otn_dagster.tracker import acting, board, items
+from otn_dagster.tracker import acting, items
 from otn_dagster.tracker.configuration import TrackerSettings
+from otn_dagster.tracker.follow import submissions as follow_submissions
+from otn_dagster.tracker.items import Actor
 from otn_dagster.tracker.receipt import duplicates, prints, receipt
-from tests.node import Node
-from tests.telemetry.test_loading import tag_sheet, vue
+from tests.support.node import Node
+from tests.support.sheets import tag_sheet, vue
+from tests.support.tracking import HEAD, as_csv, item_of, load, part, receive, sheet
 
-ROWS = 500
-
-
-def sheet() -> list[list[Any]]:
-    """Header and rows of a tag sheet, as csv cells."""
-    rows = tag_sheet(
-        *[
-            {
-                "ANIMAL_ID": f"A{n}",
-                "TAG_SERIAL_NUMBER": str(10_000 + n),
-                "TAG_ID_CODE": str(n),
-                "RELEASE_LATITUDE": round(44 + n / 7000, 6),
-                "UTC_RELEASE_DATE_TIME": f"2024-06-{1 + n % 28:02d}T12:{n % 60:02d}:00",
-                "LENGTH (m)": 1 + n / 100,
-            }
-            for n in range(ROWS)
-        ]
-    )
-    return list(csv.reader(io.StringIO(rows.decode())))
-
-
-HEAD = next(n for n, row in enumerate(sheet()) if "ANIMAL_ID" in "".join(row).upper())
 COLUMN = {name.split("   ")[0]: number for number, name in enumerate(TAG_HEADER)}
-
-
-def as_csv(rows: list[list[Any]], end: str = "\n") -> bytes:
-    out = io.StringIO()
-    csv.writer(out, lineterminator=end).writerows(rows)
-    return out.getvalue().encode()
 
 
 def as_xlsx(rows: list[list[Any]]) -> bytes:
@@ -95,10 +70,6 @@ def other_columns(rows: list[list[Any]]) -> list[list[Any]]:
     return [[row[n] if n < len(row) else "" for n in order] for row in rows]
 
 
-def part(rows: list[list[Any]], some: slice) -> list[list[Any]]:
-    return [*rows[: HEAD + 1], *rows[HEAD + 1 :][some]]
-
-
 def more(rows: list[list[Any]]) -> list[list[Any]]:
     new = [
         [cell if n != COLUMN["ANIMAL_ID"] else f"N{cell}" for n, cell in enumerate(row)]
@@ -132,18 +103,6 @@ DRESSINGS: dict[str, tuple[str, Callable[[list[list[Any]]], bytes], float]] = {
         33.3,
     ),
 }
-
-
-def receive(node: Node, name: str, content: bytes, code: str = "HFX", kind: str = "tags") -> items.Item:
-    node.drop(f"OTN/{code}/{kind}", name, content)
-    receipt.look(node.settings, {}, wait_for_stillness=False)
-    with node.connect() as connection:
-        found = [
-            row["item_id"]
-            for row in board.items(connection, board.ALL, board.Filter(collection=code, kind=kind), None)
-            if row["title"] == name
-        ]
-        return items.get(connection, max(found))
 
 
 def test_there_are_eleven():
@@ -239,3 +198,72 @@ def test_a_table_prints_alike_whatever_the_order_of_its_rows():
     rows = prints._hashes(str(n) for n in range(1000))
     assert (rows == prints._hashes(str(n) for n in reversed(range(1000)))).all()
     assert len({prints.hash_of(str(n)) for n in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("tags", tag_sheet({"UTC_RELEASE_DATE_TIME": "0001-01-01T00:00:00+10:00"})),
+        ("tags", tag_sheet({"UTC_RELEASE_DATE_TIME": "9999-12-31T23:59:59-05:00"})),
+        ("detections", b"\xef\xbb\xbf"),
+        ("project", b"PK\x03\x04\x00\x00\x00 a document\nwith lines\n"),
+    ],
+)
+def test_a_file_that_cannot_be_compared_stops_no_others(node: Node, home: Path, kind: str, content: bytes):
+    node.drop(f"OTN/BAD/{kind}", "first", content)
+    node.drop(f"OTN/BAD/{kind}", "second", content + b"\n")
+    node.drop_form("HFX")
+    load(node)
+    assert node.value("select state from platform.submissions where collectioncode = 'HFX'") == "loaded"
+    assert node.value("select count(*) from platform.tracker_prints") == 3
+
+
+def test_an_error_while_comparing_is_told_and_the_file_is_loaded(node: Node, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prints, "of_file", lambda *_: 1 / 0)
+    node.drop_form("HFX")
+    found = receipt.look(node.settings, node.config.tracker.quarantine, {}, wait_for_stillness=False)
+    assert "could not be compared" in found.problems[0]
+    with node.connect() as connection:
+        assert len(receipt.ready(connection)) == 1
+
+
+def test_a_form_with_two_corrected_lines_is_not_quarantined(node: Node):
+    lines = [f"line {n}" for n in range(20)]
+    receive(node, "form.txt", "\n".join(lines).encode(), kind="project")
+    changed = "\n".join(["other", "lines", *lines[2:]]).encode()
+    assert receive(node, "form.txt", changed, kind="project").hold is None
+
+
+def test_a_version_is_compared_with_what_was_loaded_not_with_what_was_quarantined(node: Node, home: Path):
+    node.drop_form("HFX")
+    receive(node, "tags.csv", as_csv(sheet()))
+    load(node)
+    assert receive(node, "tags.csv", as_csv(part(sheet(), slice(0, 200)))).hold == "quarantined"
+    assert receive(node, "tags.csv", as_csv(part(sheet(), slice(1, 200)))).hold == "quarantined"  # the same again
+    assert receive(node, "tags.csv", as_csv(part(sheet(), slice(0, 495)))).hold is None
+    load(node)
+    left = {state for (state,) in node.rows("select state from platform.submissions where kind = 'tags'")}
+    assert left <= {"superseded", "loaded", "held", "received"}
+
+
+def test_ids_that_changed_en_masse_are_shown(node: Node):
+    receive(node, "tags.csv", as_csv(sheet()))
+    other = [[cell if n != 0 else f"Z{cell}" for n, cell in enumerate(row)] for row in sheet()[1:]]
+    changed = receive(node, "tags.csv", as_csv([sheet()[0], *other]))
+    assert changed.hold == "quarantined"
+    from otn_dagster.tracker.receipt import duplicates
+
+    with node.connect() as connection:
+        (found,) = duplicates.of(connection, changed.item_id)
+    assert found["dropped"] == 500 and found["difference"]
+
+
+def test_an_older_version_does_not_come_back(node: Node, home: Path):
+    node.drop_form("HFX")
+    node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
+    load(node)
+    first = item_of(node, "tags.csv")
+    node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({"SEX": "M"}))
+    load(node)
+    with node.connect() as connection, pytest.raises(follow_submissions.OnHold):
+        follow_submissions.begin(connection, submissions.get(connection, first.subject), Actor.run("load_tags", "r"))

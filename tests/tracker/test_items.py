@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from otn_dagster.tracker import flows, items
 from otn_dagster.tracker.items import Actor, NotAllowed
-from tests.effort import times
-from tests.node import Node
+from tests.support.effort import times
+from tests.support.node import Node
 
 RUN, ADA, BOB = Actor.run("load_tags", "run-1"), Actor.person("ada@example.org"), Actor.person("bob@example.org")
 EVIDENCE: dict[str, Any] = {

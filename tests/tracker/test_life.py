@@ -1,9 +1,9 @@
 """Loading, pushes, streams and live datasets move their items by themselves; a person where judgement is; drift is only told."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import jinja2
 import pytest
 
 from otn_dagster.config import BadConfiguration
@@ -11,46 +11,21 @@ from otn_dagster.live.configuration import load_live
 from otn_dagster.orchestration import headless
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.streams import requests
-from otn_dagster.tracker import acting, board, drift, flows, items
+from otn_dagster.telemetry import decisions
+from otn_dagster.tracker import acting, board, flows, items
 from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
-from otn_dagster.tracker.follow import catch_up as following
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.follow import live as follow_live
+from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.follow import streams as follow_streams
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
-from tests.conftest import dagster_in_memory
-from tests.livenode import LiveNode, record
-from tests.node import NEXT_PUSH, PAST_PUSH, Node
-from tests.telemetry.test_loading import fill, tag_sheet
-from tests.tracker.conftest import configure
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    with dagster_in_memory(monkeypatch):
-        yield tmp_path
-
-
-def load(node: Node) -> None:
-    headless.load(node.settings, settle_seconds=0.1)
-
-
-def item_of(node: Node, title: str) -> Item:
-    with node.connect() as connection:
-        (number,) = [
-            r["item_id"] for r in board.items(connection, board.ALL, board.Filter(), None) if r["title"] == title
-        ]
-        return items.get(connection, number)
-
-
-def way(node: Node, item: Item) -> list[str | None]:
-    with node.connect() as connection:
-        return [line.to_state for line in items.history(connection, item.item_id) if line.what == "move"]
-
-
-def act(node: Node, title: str, action: str, choice: str = "", person: str = "ada@example.org") -> Item:
-    with node.connect() as connection:
-        return acting.act(connection, load_tracker(), item_of(node, title).item_id, action, person, "because", choice)
+from otn_dagster.tracker.mail import wording
+from otn_dagster.tracker.receipt import receipt
+from tests.support.livenode import LiveNode, record
+from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
+from tests.support.sheets import fill, tag_sheet
+from tests.support.site import configure
+from tests.support.tracking import act, item_of, load, way
 
 
 def test_a_submission_goes_from_received_to_published_with_evidence_at_each_step(pushed: Node):
@@ -69,7 +44,7 @@ def test_a_submission_goes_from_received_to_published_with_evidence_at_each_step
     detections = next(row for row in rows if row["kind"] == "detections")
     with pushed.connect() as connection:
         line = next(line for line in items.history(connection, detections["item_id"]) if line.to_state == "matched")
-    assert drift.look(pushed.settings) == []
+    assert pushed.drift() == []
     assert sum(line.evidence["detections"].values()) == pushed.value("select count(*) from platform.detections")
 
 
@@ -106,7 +81,7 @@ def test_a_refused_file_needs_its_researcher_who_is_told_once(node: Node, home: 
     node.drop("OTN/HFX/tags", "tags.csv", b"this is no sheet\n")
     load(node)
     for _ in range(2):
-        following.catch_up(node.settings)
+        node.catch_up()
     item = item_of(node, "tags.csv")
     assert (item.state, item.hold) == ("loading", "needs_researcher") and "header" in (item.hold_why or "")
     told = node.rows("select recipient, state, body_text from platform.outbox where event = 'needs_researcher'")
@@ -114,7 +89,7 @@ def test_a_refused_file_needs_its_researcher_who_is_told_once(node: Node, home: 
     assert f"/tracker/items/{item.item_id}" in told[0][2]  # words of a file are read by who signed in, not mailed
     node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
     load(node)
-    following.catch_up(node.settings)
+    node.catch_up()
     with node.connect() as connection:
         both = {r["item_id"]: r["state"] for r in board.items(connection, board.ALL, board.Filter(kind="tags"), None)}
     assert sorted(both.values()) == ["superseded", "verified"]
@@ -124,7 +99,7 @@ def test_a_person_s_hold_stops_loading_and_a_release_lets_it_go_on(node: Node, h
     node.drop_form("HFX")
     load(node)
     node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
-    headless._look_until_still(node.settings, headless.LoadOutcome(), 0.1)
+    headless.receive(node.config, headless.LoadOutcome(), 0.1)
     act(node, "tags.csv", "hold", "waiting_data_files")
     load(node)
     assert (item_of(node, "tags.csv").state, node.value("select count(*) from obis.otn_animals")) == ("received", 0)
@@ -144,7 +119,7 @@ def test_a_rejected_file_is_not_loaded_until_it_is_reconsidered(node: Node, home
     node.drop_form("HFX")
     load(node)
     node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({}))
-    headless._look_until_still(node.settings, headless.LoadOutcome(), 0.1)
+    headless.receive(node.config, headless.LoadOutcome(), 0.1)
     act(node, "tags.csv", "reject")
     load(node)
     assert item_of(node, "tags.csv").state == "rejected"
@@ -176,7 +151,7 @@ def test_a_reopened_file_is_verified_again_by_new_checks_only(node: Node, home: 
     reopened = act(node, "tags.csv", "reopen")
     with node.connect() as connection:
         assert items.history(connection, reopened.item_id)[-1].evidence["affected"] == {"extracts": "none was made yet"}
-    following.catch_up(node.settings)
+    node.catch_up()
     item = item_of(node, "tags.csv")
     assert item.state == "loading" and "not seen since loading began" in (item.blocker or "")
     with headless.dagster_instance() as instance:
@@ -204,9 +179,9 @@ def test_drift_is_told_and_moves_nothing(pushed: Node):
             [item.subject],
         )
     before = way(pushed, item)
-    found = {(one.title, one.observed.split(" ")[0]) for one in drift.look(pushed.settings)}
+    found = {(one.title, one.observed.split(" ")[0]) for one in pushed.drift()}
     assert {("tags.csv", "None"), ("tags.csv", "loading")} <= found
-    following.catch_up(pushed.settings)
+    pushed.catch_up()
     assert way(pushed, item) == before and item_of(pushed, "tags.csv").state == "published"
 
 
@@ -224,7 +199,7 @@ def test_what_was_loaded_before_there_was_a_tracker_is_followed(node: Node):
     """A node that is upgraded: loaded files have no item yet, and no check of theirs was seen."""
     fill(node)
     node.load()
-    moved, problems = following.catch_up(node.settings)
+    moved, problems = node.catch_up()
     assert moved == 4 and not problems
     item = item_of(node, "tags.csv")
     with node.connect() as connection:
@@ -270,7 +245,7 @@ def test_a_stream_request_may_end_otherwise(node: Node, end: str):
     with node.connect() as connection:
         number = requests.create(connection, "CE02", "append", [((0, 10), 5)], "Ada").request_no
         requests.move(connection, number, end, "the source said no")
-    moved, problems = following.catch_up(node.settings)
+    moved, problems = node.catch_up()
     assert moved and not problems
     with node.connect() as connection:
         item = items.find(connection, flows.STREAM, str(number))
@@ -316,3 +291,140 @@ def test_settings_of_the_tracker_are_checked(configured: Path):
     with pytest.raises(BadConfiguration, match=r"tracker.yaml: mail.mode: found 'loud'"):
         load_tracker()
     assert TrackerSettings().mail.mode == "simulate"
+
+
+PLATFORM = Actor("test")
+
+
+def test_a_run_that_dies_after_loading_and_before_its_checks_is_started_again(node: Node, home: Path):
+    fill(node)
+    load(node)
+    item = item_of(node, "tags.csv")
+    with node.connect() as connection:  # as a run leaves it that was killed there
+        connection.execute("update platform.tracker_facts set at = '2020-01-01' where item_id = %s", [item.item_id])
+        items.move(connection, item.item_id, "loading", Actor.person("ada"), {"reason": "x", "affected": "y"})
+        assert receipt.ready(connection) == []  # a person reopened it: a person goes on
+    with node.connect() as connection:
+        connection.execute("alter table platform.tracker_history disable trigger tracker_history_only_grows")
+        connection.execute(
+            "update platform.tracker_history set from_state = 'received' where item_id = %s and version ="
+            " (select version from platform.tracker_items where item_id = %s)",
+            [item.item_id, item.item_id],
+        )
+        ((submission, occasion),) = receipt.ready(connection)
+    assert submission.submission_key == item.subject and "checks since" in occasion
+    load(node)
+    assert item_of(node, "tags.csv").state == "verified"
+
+
+def test_a_hold_during_a_push_is_caught_up_with(node: Node, home: Path):
+    node.clock("2026-10-01T00:00:00")
+    fill(node)
+    load(node)
+    node.clock("2026-10-17T00:00:00")
+    steps = ["push_1_freeze", "push_2_verify", "push_3_match"]
+    from otn_dagster.orchestration.pushing import step_of
+
+    def run(*names: str) -> None:
+        from otn_dagster.orchestration.build import build_defs
+
+        with headless.dagster_instance() as instance:
+            for name in names:
+                tags = {
+                    **step_of(name).tags(PAST_PUSH, list(instance.get_dynamic_partitions("projects"))),
+                    "otn/push_date": PAST_PUSH,
+                }
+                job = build_defs().get_repository_def().get_job(name)
+                assert job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).success
+
+    run(*steps)
+    act(node, "tags.csv", "hold", "waiting_data_files")
+    run("push_4_extract", "push_5_certify", "push_6_report", "push_7_unlock", "push_8_notify")
+    headless.run_job("send_mails")
+    headless.run_job("push_9_complete", PAST_PUSH)
+    assert item_of(node, "dep.csv").state == "published" and item_of(node, "tags.csv").state == "matched"
+    act(node, "tags.csv", "release")
+    node.catch_up()
+    assert item_of(node, "tags.csv").state == "published"
+    assert way(node, item_of(node, "tags.csv"))[-3:] == ["matched", "extracted", "published"]
+
+
+def test_what_was_matched_for_a_push_that_was_given_up_is_matched_by_the_next(node: Node, home: Path):
+    fill(node)
+    load(node)
+    item = item_of(node, "tags.csv")
+    with node.connect() as connection:
+        evidence = {"push": PAST_PUSH, "snapshot": "x", "detections": "x"}
+        items.move(connection, item.item_id, "matched", PLATFORM, evidence)
+        connection.execute(
+            "update platform.tracker_items set push_date = %s where item_id = %s", [PAST_PUSH, item.item_id]
+        )
+        assert follow_pushes._is_meant(connection, item.subject, NEXT_PUSH, PLATFORM)
+        assert items.get(connection, item.item_id).state == "verified"
+        items.describe(connection, item.item_id, push_date=item.push_date)
+        assert not follow_pushes._is_meant(
+            connection, item.subject, PAST_PUSH, PLATFORM
+        )  # mended since: the next push's
+
+
+def test_what_was_rejected_with_a_question_is_asked_again_when_it_is_reconsidered(node: Node, home: Path):
+    node.drop_form("HFX")
+    node.drop(
+        "OTN/HFX/tags",
+        "tags.csv",
+        tag_sheet(*[{"ANIMAL_ID": f"A{n}", "TAG_ID_CODE": str(n), "TAG_SERIAL_NUMBER": str(n)} for n in range(30)]),
+    )
+    load(node)
+    node.drop(
+        "OTN/HFX/tags",
+        "tags.csv",
+        tag_sheet(*[{"ANIMAL_ID": f"A{n}", "TAG_ID_CODE": str(n), "TAG_SERIAL_NUMBER": str(n)} for n in range(29)]),
+    )
+    load(node)
+    held = node.value("select submission_key from platform.submissions where state = 'held'")
+    with node.connect() as connection:
+        item = items.find(connection, "submission", held)
+        assert item and item.hold == "needs_researcher"
+        with pytest.raises(NotAllowed, match="answer its question"):
+            acting.act(connection, TrackerSettings(), item.item_id, "release", "ada", "because")
+    with node.connect() as connection:
+        done = acting.act(connection, TrackerSettings(), item.item_id, "reject", "ada", "not so")
+        assert (done.state, done.hold) == ("rejected", None)  # a hold ends with what was held
+        assert decisions.open_questions(connection) == []
+    with node.connect() as connection:
+        acting.act(connection, TrackerSettings(), item.item_id, "reconsider", "ada", "yes after all")
+    load(node)
+    with node.connect() as connection:
+        (question,) = decisions.open_questions(connection)
+        acting.act(connection, TrackerSettings(), item.item_id, "answer", "ada", "that animal never was", "accept")
+    assert question[2] == held
+    load(node)
+    with node.connect() as connection:
+        assert items.get(connection, item.item_id).state == "verified"
+
+
+def test_running_a_loaded_file_again_during_a_push_does_not_unload_it(node: Node, home: Path):
+    from otn_dagster.orchestration.build import build_defs
+
+    node.clock("2026-10-01T00:00:00")
+    fill(node)
+    load(node)
+    node.clock("2026-10-17T00:00:00")
+    with headless.dagster_instance() as instance:
+        job = build_defs().get_repository_def().get_job("load_detections")
+        key = node.value("select submission_key from platform.submissions where kind = 'detections'")
+        job.execute_in_process(instance=instance, partition_key=key, raise_on_error=False)
+    assert node.value("select state from platform.submissions where kind = 'detections'") == "loaded"
+
+
+def test_a_template_that_fails_undoes_no_refusal(node: Node, home: Path, configured: Path):
+    own = configured / "templates" / "mail"
+    own.mkdir(parents=True)
+    (own / "needs_researcher.txt").write_text("{{ no_such_name }}")
+    with pytest.raises(jinja2.UndefinedError):
+        wording.render("mail/needs_researcher.txt", item=None, name="", web_url="")
+    node.drop_form("HFX")
+    node.drop("OTN/HFX/tags", "tags.csv", b"no sheet\n")
+    load(node)
+    assert item_of(node, "tags.csv").hold == "needs_researcher"
+    assert node.value("select count(*) from platform.outbox") == 0

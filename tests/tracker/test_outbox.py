@@ -12,15 +12,16 @@ from typing import Any
 import polars as pl
 import pytest
 
+from otn_dagster.telemetry.push import extracts_list
 from otn_dagster.tracker.configuration import MailSettings, TrackerSettings
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.items import Actor
 from otn_dagster.tracker.mail import notices, outbox, sending
 from otn_dagster.tracker.mail.outbox import Draft
-from tests.effort import times
-from tests.mailserver import Inbox, MailServer, Moody
-from tests.node import PAST_PUSH, Node
-from tests.tracker.sender import send_for_ever
+from tests.support.effort import times
+from tests.support.mailserver import Inbox, MailServer, Moody
+from tests.support.node import PAST_PUSH, Node
+from tests.support.sender import send_for_ever
 
 MAILS, KILLS = times(150), times(12)
 
@@ -63,7 +64,7 @@ def test_a_sender_that_is_killed_again_and_again_sends_nothing_twice(node: Node)
     drafts = [draft(number) for number in range(MAILS)]
     assert len(write(node, *drafts)) == MAILS and not write(node, *drafts)  # every one is written twice
     kills, processes = 0, multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.tracker.sender"])
+    processes.set_forkserver_preload(["tests.support.sender"])
     with MailServer(inbox) as server:
         end = time.monotonic() + 240
         while time.monotonic() < end and {"pending", "sending"} & set(states(node).values()):
@@ -221,3 +222,53 @@ def test_a_failure_is_told_once_for_each_cause_and_day(node: Node):
                 notices.failure(connection, settings, "load_tags", cause, "text <b>", "run-1", dt.date(2026, 11, day))
     assert node.value("select count(*) from platform.outbox") == 2 * 2 * 2
     assert "text &lt;b&gt;" in node.value("select body_html from platform.outbox limit 1")
+
+
+def test_doing_a_step_of_a_push_again_keeps_who_was_told(pushed: Node):
+    import polars as pl
+
+    with pushed.connect() as connection:
+        connection.execute("update obis.detection_extracts_list set completed = true, notified_at = now()")
+    folder = pushed.settings.pushes_folder / PAST_PUSH
+    listed = pl.read_parquet(folder / extracts_list.LIST_FILE)
+    with pushed.connect() as connection:
+        extracts_list.record_list(connection, listed, PAST_PUSH, None)
+    assert pushed.value("select bool_and(completed and notified_at is not null) from obis.detection_extracts_list")
+
+
+def test_the_day_s_number_of_mails_starts_no_runs_and_keeps_no_trouble_from_operators(node: Node):
+    settings = TrackerSettings(mail=MailSettings(mode="live", operators=["ops@example.org"], most_a_day=1))
+    with node.connect() as connection:
+        for number in range(3):
+            outbox.write(
+                connection, [outbox.Draft("extracts", str(number), f"p{number}@example.org", "t", "b", "b")], "live"
+            )
+    with MailServer() as server:
+        from otn_dagster.tracker.mail import sending
+
+        mail = settings.mail.model_copy(update={"smtp_port": server.port})
+        assert sending.send_due(node.settings, mail)["sent"] == 1
+        with node.connect() as connection:
+            assert outbox.due(connection, "live", 1) == 0 and outbox.due(connection, "simulate", 1) == 2
+            import datetime as dt
+
+            notices.failure(connection, settings, "job", "cause", "text", "run", dt.date(2026, 11, 21))
+        assert sending.send_due(node.settings, mail)["sent"] == 1
+    assert [message["To"] for message in server.inbox.messages] == ["p0@example.org", "ops@example.org"]
+
+
+def test_copies_go_to_nobody_who_is_not_allowed():
+    from otn_dagster.tracker.mail import sending
+
+    mail = MailSettings(mode="allowlist", allowlist=["@example.org"], cc=["a@example.org", "b@elsewhere.net"])
+    assert sending._copies(mail) == ["a@example.org"]
+
+
+def test_a_push_is_completed_again_when_a_mail_ends_otherwise(pushed: Node):
+    with pushed.connect() as connection:
+        assert completion.due(connection) == []
+        outbox.decide(connection, outbox.newest(connection)[0].mail_no, "again", "ada", "it was only simulated")
+        assert completion.due(connection) == []  # it is pending
+        outbox.set_state(connection, outbox.newest(connection)[0].mail_no, "sent", "250")
+    with pushed.connect() as connection:
+        assert [date for date, _ in completion.due(connection)] == [PAST_PUSH]

@@ -1,7 +1,7 @@
 """What people see: the board, an item, a push, a project; in every form."""
 
-from tests.node import PAST_PUSH
-from tests.tracker.conftest import Site
+from tests.support.node import PAST_PUSH
+from tests.support.site import Site
 
 
 def test_pages_show_what_happened(site: Site):

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from tests.telemetry.test_loading import tag_sheet
-from tests.tracker.conftest import Site, Visitor
+from tests.support.sheets import tag_sheet
+from tests.support.site import Site, Visitor
 
 ODD = tag_sheet(
     {"ANIMAL_ID": "NEW1", "TAG_ID_CODE": "901", "AGE": "Unknown", "LENGTH (m)": "tall"},

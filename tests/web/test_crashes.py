@@ -14,9 +14,9 @@ import pytest
 from otn_dagster import database
 from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
-from tests.effort import times
-from tests.livenode import LiveNode
-from tests.web.processes import RECORDS_A_PUSH, Client, ServiceProcess
+from tests.support.effort import times
+from tests.support.livenode import LiveNode
+from tests.support.processes import RECORDS_A_PUSH, Client, ServiceProcess
 
 KILLS = times(10)
 FIELDS = {"station_id": "text", "time": "time", "depth": "integer"}
@@ -150,7 +150,7 @@ def test_a_postgresql_that_is_killed_loses_no_acknowledged_record(live: LiveNode
 def test_many_writers_number_pushes_in_the_order_of_their_commits(live: LiveNode):
     """A reader that goes on from the last number that it saw misses nothing, whoever else writes."""
     from otn_dagster.live import log
-    from tests.live.test_model import Driven
+    from tests.support.model import Driven
 
     driven = Driven(live)
     seen: list[int] = []

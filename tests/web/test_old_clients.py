@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.livenode import LiveNode, plain
+from tests.support.livenode import LiveNode, plain
 
 MESSAGE = {"message": "Hello World!"}
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()

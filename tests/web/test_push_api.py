@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from otn_dagster.live import keys, registry
-from tests.livenode import LiveNode, eventually, plain, record
+from tests.support.livenode import LiveNode, eventually, plain, record
 
 
 @pytest.fixture

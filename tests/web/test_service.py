@@ -23,7 +23,7 @@ from otn_dagster.web.api import bodies
 from otn_dagster.web.api.writer import Writer
 from otn_dagster.web.app import make_app
 from otn_dagster.web.service import Service
-from tests.livenode import LiveNode, record
+from tests.support.livenode import LiveNode, record
 
 
 class Running:

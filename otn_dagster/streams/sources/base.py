@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from otn_dagster.explained import Explained
 from otn_dagster.streams.configuration import Stream
 from otn_dagster.streams.plan import Window
 
 
-class SourceUnavailable(RuntimeError):
+class SourceUnavailable(Explained, RuntimeError):
     """The source did not answer, or not in its own language (maintenance, 5xx, time-out): try later."""
 
 

@@ -1,6 +1,6 @@
 """Catching up: whatever loading, streams and live datasets did that the tracker has not followed yet.
 
-Belongs here: going through all that is behind. Does not belong here: how each is followed (``follow_*.py``).
+Belongs here: going through all that is behind. Does not belong here: how each is followed (the modules beside).
 """
 
 import logging
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.live.configuration import load_live
-from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.live.configuration import LiveDatasets
+from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.follow import live as follow_live
 from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.follow import streams as follow_streams
@@ -20,15 +20,13 @@ from otn_dagster.tracker.items import Item
 logger = logging.getLogger(__name__)
 
 
-def catch_up(settings: Settings) -> tuple[int, list[str]]:
+def catch_up(settings: Settings, tracker: TrackerSettings, live: LiveDatasets) -> tuple[int, list[str]]:
     """(items that moved or were described anew, problems). Each in a transaction of its own: one never stops the others.
 
     Safe to repeat and to kill: what was not reached is still behind.
     """
-    tracker = load_tracker()
     with database.connect(settings) as connection:
         keys, requests = follow_submissions.behind(connection), follow_streams.behind(connection)
-        live = load_live()
     steps: list[tuple[str, Callable[[Connection], Item]]] = []
     steps += [(key, lambda c, key=key: follow_submissions.follow(c, tracker, key)) for key in keys]
     steps += [(f"request {no}", lambda c, no=no: follow_streams.follow(c, no)) for no in requests]

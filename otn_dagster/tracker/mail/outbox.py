@@ -11,11 +11,13 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, LiteralString, cast
 
 from psycopg.rows import class_row, dict_row
 
 from otn_dagster.database import Connection
+from otn_dagster.explained import Unknown, Unusable
 
 SETTLED = ("sent", "simulated", "off", "given_up")
 
@@ -102,7 +104,7 @@ def get(connection: Connection, mail_no: int) -> Mail:
     with connection.cursor(row_factory=class_row(Mail)) as cursor:
         found = cursor.execute(f"select {_COLUMNS} from platform.outbox where mail_no = %s", [mail_no]).fetchone()  # noqa: S608
     if found is None:
-        raise KeyError(f"there is no mail {mail_no}")
+        raise Unknown(f"there is no mail {mail_no}")
     return found
 
 
@@ -151,11 +153,19 @@ def history(connection: Connection, mail_no: int) -> list[tuple[dt.datetime, str
     ).fetchall()
 
 
-DECISIONS = {"delivered": "sent", "again": "pending", "give-up": "given_up"}
+class Decision(StrEnum):
+    """What a person says of a mail: it arrived, it goes out again, nobody needs it."""
+
+    DELIVERED = "delivered"
+    AGAIN = "again"
+    GIVE_UP = "give-up"
+
+
+BECOMES = {Decision.DELIVERED: "sent", Decision.AGAIN: "pending", Decision.GIVE_UP: "given_up"}
 DECIDED_FROM = {
-    "delivered": ("uncertain",),
-    "again": ("uncertain", "failed", "simulated", "off", "given_up"),
-    "give-up": ("uncertain", "failed", "pending", "simulated", "off"),
+    Decision.DELIVERED: ("uncertain",),
+    Decision.AGAIN: ("uncertain", "failed", "simulated", "off", "given_up"),
+    Decision.GIVE_UP: ("uncertain", "failed", "pending", "simulated", "off"),
 }
 
 
@@ -166,20 +176,19 @@ def decide(connection: Connection, mail_no: int, decision: str, by: str, why: st
     """
     row = connection.execute("select state from platform.outbox where mail_no = %s for update", [mail_no]).fetchone()
     if row is None:
-        raise ValueError(f"there is no mail {mail_no}")
-    if decision not in DECISIONS:
-        raise ValueError(f"{decision!r} is not a known decision, expected one of {', '.join(DECISIONS)}")
-    if row[0] == DECISIONS[decision]:
+        raise Unknown(f"there is no mail {mail_no}")
+    if decision not in set(Decision):
+        raise Unusable(f"{decision!r} is not a known decision; expected one of {', '.join(Decision)}")
+    chosen = Decision(decision)
+    if row[0] == BECOMES[chosen]:
         return row[0]
-    if row[0] not in DECIDED_FROM[decision]:
-        raise ValueError(
-            f"mail {mail_no} is {row[0]}: {decision} can be said of {', '.join(DECIDED_FROM[decision])} only"
-        )
-    set_state(connection, mail_no, DECISIONS[decision], f"{decision}, says {by}: {why}")
+    if row[0] not in DECIDED_FROM[chosen]:
+        raise Unusable(f"mail {mail_no} is {row[0]}: {chosen} can be said of {', '.join(DECIDED_FROM[chosen])} only")
+    set_state(connection, mail_no, BECOMES[chosen], f"{chosen}, says {by}: {why}")
     connection.execute(
         "update platform.outbox set decided_by = %s, decided_why = %s where mail_no = %s", [by, why, mail_no]
     )
-    return DECISIONS[decision]
+    return BECOMES[chosen]
 
 
 @dataclass(frozen=True)

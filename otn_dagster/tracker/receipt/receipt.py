@@ -13,7 +13,7 @@ from otn_dagster.telemetry import cutoffs, intake
 from otn_dagster.telemetry.intake import Intake, Sizes
 from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker import items
-from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.tracker.configuration import Quarantine
 from otn_dagster.tracker.follow import submissions as follow_submissions
 from otn_dagster.tracker.receipt import duplicates
 
@@ -21,7 +21,13 @@ SECONDS_A_LOOK = 20.0
 logger = logging.getLogger(__name__)
 
 
-def look(settings: Settings, before: Sizes, wait_for_stillness: bool = True, seconds: float = SECONDS_A_LOOK) -> Intake:
+def look(
+    settings: Settings,
+    quarantine: Quarantine,
+    before: Sizes,
+    wait_for_stillness: bool = True,
+    seconds: float = SECONDS_A_LOOK,
+) -> Intake:
     """Receive what lies still in ``incoming/``, then compare files with earlier ones for so many seconds.
 
     Safe to repeat and to kill: a file is received once, and one that was not compared yet is compared by the next look.
@@ -30,17 +36,16 @@ def look(settings: Settings, before: Sizes, wait_for_stillness: bool = True, sec
         found = intake.look(connection, settings, before, wait_for_stillness)
         for submission in found.received:
             follow_submissions.register(connection, submission, duplicates.RECEIPT)
-    found.problems.extend(compare(settings, seconds))
+    found.problems.extend(compare(settings, quarantine, seconds))
     return found
 
 
-def compare(settings: Settings, seconds: float) -> list[str]:
+def compare(settings: Settings, quarantine: Quarantine, seconds: float) -> list[str]:
     """Compare received files that were not compared yet, each in a transaction of its own; what went wrong.
 
     A file that cannot be compared is loaded all the same, and never keeps others waiting.
     """
     end, problems = time.monotonic() + seconds, []
-    quarantine = load_tracker().quarantine
     with database.connect(settings) as connection:
         waiting = [item.item_id for item in duplicates.waiting(connection)]
     for item_id in waiting:

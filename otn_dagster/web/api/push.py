@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otn_dagster.live import batches, log, reading, records, removal
+from otn_dagster.live import batches, history, log, reading, records, removal
 from otn_dagster.live.keys import Key
 from otn_dagster.live.log import Logged, Push
 from otn_dagster.web.answers import (
@@ -116,14 +116,7 @@ async def push_state(request: Request) -> Response:
     service, name = _service(request), request.path_params["dataset"]
     author = await _looker(service, request, name)
     seq = whole(request.path_params["seq"])
-    row = await service.query(
-        lambda connection: connection.execute(
-            "select l.seq, l.op, l.author, l.received_at, l.records, l.refused, l.schema_version, o.at, o.run_id,"
-            " o.inserted, o.updated, o.unchanged, o.deleted from platform.live_log l left join platform.live_outcomes o using (seq)"
-            " where l.dataset = %s and l.seq = %s and (%s::text is null or l.author = %s)",
-            [name, seq, author, author],
-        ).fetchone()
-    )
+    row = await service.query(lambda connection: history.push(connection, name, seq, author))
     if row is None:
         raise Refused("not_found", f"{name} has no push {seq}")
     number, op, author, received_at, count, refused, version, at, *outcome = row
@@ -143,13 +136,7 @@ async def errors(request: Request) -> Response:
     given = parameters(request, "since", "limit")
     since = reading.moment(given["since"]) if "since" in given else None
     most = number(given, "limit", 100, 1, 1000)
-    rows = await service.query(
-        lambda connection: connection.execute(
-            "select at, author, code, message, seq, index, field, body from platform.live_refused where dataset = %s"
-            " and (%s::timestamptz is null or at >= %s) and (%s::text is null or author = %s) order by refused_no desc limit %s",
-            [name, since, since, author, author, most],
-        ).fetchall()
-    )
+    rows = await service.query(lambda connection: history.refused(connection, name, since, author, most))
     found = [
         RefusedShown(
             reading.plain(at), author, code, message, seq, index, field, msgspec.json.decode(body) if body else None

@@ -27,7 +27,7 @@ class ServiceProcess:
 
     def start(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.web.worker", self.mode],
+            [sys.executable, "-m", "tests.support.service_worker", self.mode],
             cwd=PROJECT_ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

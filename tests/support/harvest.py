@@ -1,24 +1,28 @@
-"""What stream tests share: a harvester on a local OOINet, and the truth of what it should have stored."""
+"""A harvester on a local OOINet, and the truth of what it should have stored."""
 
 import datetime as dt
-from collections.abc import Iterator
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from otn_dagster.config import Settings
+from otn_dagster.config import PROJECT_ROOT, Settings
 from otn_dagster.demo.ocean import Instrument, counts, value
-from otn_dagster.demo.ooinet import TOKEN, USER, FakeOOINet, Upstream
-from otn_dagster.streams import arrays, requests, timeaxis
+from otn_dagster.demo.ooinet import FakeOOINet, Upstream
+from otn_dagster.streams import arrays, configuration, requests, timeaxis
 from otn_dagster.streams.configuration import Stream, StreamSettings
 from otn_dagster.streams.group import Group
 from otn_dagster.streams.harvest import Harvester, Progress
 from otn_dagster.streams.requests import Request
 
 CTD = Instrument("CE02SHBP-LJ01D-06-CTDBPN106", "streamed", "ctdbp_no_sample")
+
+
 START = timeaxis.micros(dt.datetime(2026, 10, 1, tzinfo=dt.UTC))
+
+
 MINUTE = 60 * timeaxis.SECOND
 
 
@@ -104,9 +108,16 @@ def assert_is_truth(group: Group, times: np.ndarray, offset: float = 0.0) -> Non
     np.testing.assert_array_equal(np.asarray(arrays.array_of(group, "pressure")[:]), counts("pressure", stored))
 
 
-@pytest.fixture
-def harvest(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harvest]:
-    monkeypatch.setenv("OOI_USERNAME", USER)
-    monkeypatch.setenv("OOI_TOKEN", TOKEN)
-    with FakeOOINet([]) as server:
-        yield Harvest(settings, server)
+KEY = CTD.key
+
+
+def platform_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harvest: Harvest) -> None:
+    """A configuration of one stream, on the local OOINet."""
+    config = tmp_path / "config"
+    (config / "streams").mkdir(parents=True)
+    for name in ("nodes.yaml", "pushes.yaml", "streams.yaml"):
+        shutil.copyfile(PROJECT_ROOT / "config" / name, config / name)
+    shutil.copyfile(PROJECT_ROOT / "config" / "streams" / f"{KEY}.yaml", config / "streams" / f"{KEY}.yaml")
+    monkeypatch.setenv("OTN_CONFIG", str(config))
+    monkeypatch.setenv("OOINET_URL", harvest.server.url)
+    harvest.streams.update(configuration.load_streams().streams)

@@ -10,9 +10,12 @@ import polars as pl
 from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.demo.network import PROJECTS, Project
+from otn_dagster.node import NodeConfig
 from otn_dagster.telemetry import cutoffs, intake, submissions
 from otn_dagster.telemetry.kinds import KINDS
 from otn_dagster.telemetry.push import certificate, extracts, extracts_list, matching, snapshot
+from otn_dagster.tracker import drift
+from otn_dagster.tracker.follow import catch_up
 
 NEXT_PUSH, PAST_PUSH = "2027-02-18", "2026-10-15"
 
@@ -22,6 +25,19 @@ class Node:
 
     def __init__(self, settings: Settings):
         self.settings = settings
+
+    @property
+    def config(self) -> NodeConfig:
+        """The configuration as it stands now."""
+        return NodeConfig()
+
+    def catch_up(self) -> tuple[int, list[str]]:
+        """What the tracker's sensor does."""
+        return catch_up.catch_up(self.settings, self.config.tracker, self.config.live)
+
+    def drift(self) -> list[drift.Drift]:
+        """Where what is declared is not what is there."""
+        return drift.look(self.settings, self.config.streams, self.config.live)
 
     def drop(self, where: str, name: str, content: bytes | Path) -> Path:
         """Put a file into ``incoming/<where>/``."""

@@ -1,4 +1,4 @@
-"""The service as a process of its own, for tests that kill it: ``python -m tests.web.worker careful|careless``.
+"""The service as a process of its own, for tests that kill it: ``python -m tests.support.service_worker careful|careless``.
 
 ``careless`` is the negative control: it answers before it writes. A crash test that cannot see it lose records proves nothing.
 """
