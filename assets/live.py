@@ -13,6 +13,7 @@ from otn_dagster.live import pictures, silence
 from otn_dagster.live.apply import Applied
 from otn_dagster.live.remote import Taken
 from otn_dagster.live.schema import TYPES
+from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import live_datasets
 from otn_dagster.orchestration.resources import Live
 
@@ -82,19 +83,9 @@ def live_submissions(context: dg.AssetExecutionContext, live: Live) -> dg.Materi
 
 @dg.multi_asset_check(
     name="live_silence_checks",
-    specs=[dg.AssetCheckSpec(n, asset="live_dataset", description=text) for n, (_, text) in silence.CHECKS.items()],
+    specs=specs(silence.CHECKS.values(), "live_dataset"),
 )
 def live_silence_checks(live: Live):
     """How every watched dataset stands now; a sensor reports the same as soon as something begins or ends."""
-    for standing in silence.standings(live.standing_findings()):
-        yield dg.AssetCheckResult(
-            check_name=standing.check,
-            asset_key="live_dataset",
-            passed=bool(standing.passed),
-            severity=dg.AssetCheckSeverity.ERROR if standing.failed else dg.AssetCheckSeverity.WARN,
-            description=f"{standing.text}: {standing.outcome}",
-            metadata={
-                "outcome": standing.outcome,
-                **({"alerts": markdown_table(standing.bad)} if standing.bad else {}),
-            },
-        )
+    for outcome in silence.outcomes(live.standing_findings()):
+        yield result(outcome, "live_dataset")

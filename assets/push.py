@@ -8,8 +8,9 @@ import datetime as dt
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNERS, failing_rows, markdown_table
+from assets.reporting import OWNERS, markdown_table
 from otn_dagster import figures
+from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import push_dates, push_of_push_project, push_projects
 from otn_dagster.orchestration.resources import Lake, NodeDatabase, actor_of
 from otn_dagster.telemetry import cutoffs, plots
@@ -79,36 +80,21 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
     kinds={"postgres", "parquet"},
     description="The live schema of each project (structure, types, inheritance, permissions) and the snapshot across all nodes "
     "(codes, double reporting, the same tag on two projects).",
-    check_specs=[
-        dg.AssetCheckSpec(
-            f"{check_id}_{name}", asset="verified_schema", description=f"{title}. {hint}", blocking=blocking
-        )
-        for check_id, (name, title, hint, blocking, _) in verification.CATALOG.items()
-    ],
+    check_specs=specs(verification.CHECKS, "verified_schema"),
 )
 def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake):
     """Verify each project; a blocking finding fails the step, so that no later step of the push starts."""
-    rows: dict[str, list[dict]] = {check_id: [] for check_id in verification.CATALOG}
+    found = {}
     for key, push_date, project in _keys(context):
         with database.connect() as connection:
-            verdicts = verification.verify(connection, lake.snapshot(push_date), project)
-        for verdict in verdicts:
-            rows[verdict.check_id] += [{"project": project, **row} for row in verdict.rows]
-        found = {verdict.check_id: len(verdict.rows) for verdict in verdicts}
-        context.add_asset_metadata({"findings": sum(found.values()), **found}, partition_key=key)
-    stops = []
-    for check_id, (name, title, hint, blocking, warning) in verification.CATALOG.items():
-        yield dg.AssetCheckResult(
-            check_name=f"{check_id}_{name}",
-            passed=not rows[check_id],
-            severity=dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR,
-            description=title,
-            metadata={"hint": hint, "rows": failing_rows(rows[check_id])} if rows[check_id] else {},
-        )
-        if blocking and rows[check_id]:
-            stops.append(f"{check_id} ({title}): {rows[check_id][:2]}. {hint}")
-    if stops:
-        raise dg.Failure(f"the push stops: {'; '.join(stops)}", allow_retries=False)
+            found[project] = verification.verify(connection, lake.snapshot(push_date), project)
+        counts = {outcome.check.check_id: len(outcome.rows) for outcome in found[project]}
+        context.add_asset_metadata({"findings": sum(counts.values()), **counts}, partition_key=key)
+    outcomes = verification.together(found)
+    for outcome in outcomes:
+        yield result(outcome, "verified_schema")
+    if stops := verification.why_it_stops(outcomes):
+        raise dg.Failure(stops, allow_retries=False)
     yield dg.MaterializeResult()
 
 

@@ -4,17 +4,18 @@ No logic lives here: each asset takes the streams, calls one function and report
 """
 
 import datetime as dt
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
-from assets.reporting import OWNERS, failing_rows, markdown_table
+from assets.reporting import OWNERS, markdown_table
 from otn_dagster import figures
+from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import streams as stream_keys
 from otn_dagster.orchestration.resources import Streams, actor_of
 from otn_dagster.streams import (
     gaps,
+    gates,
     harvest,
     overview,
     pictures,
@@ -28,15 +29,6 @@ from otn_dagster.streams.gates import Gate
 from otn_dagster.streams.sources.base import NothingThere, SourceUnavailable
 
 PER_STREAM: dict[str, Any] = {"group_name": "streams", "owners": OWNERS, "partitions_def": stream_keys}
-GATES = {
-    "equal_lengths": "All arrays have the same number of rows",
-    "time_increases": "Time is finite, sorted and unique",
-    "announced_rows": "As many rows as the source announced",
-    "rows_before": "No fewer rows than before",
-    "deployments": "Every deployment that the source knows is there",
-    "rows_of_deployments": "Each deployment has as many rows as before",
-    "span": "Nothing is missing at either end",
-}
 
 
 class Ask(dg.Config):
@@ -84,7 +76,7 @@ def _requests(harvester: harvest.Harvester, key: str) -> dict[str, Any]:
     kinds={"icechunk", "zarr"},
     output_required=False,
     description="The record of a stream: an Icechunk repository, one commit for each accepted window, a refresh in one step.",
-    check_specs=[dg.AssetCheckSpec(name, asset="stream_store", description=text) for name, text in GATES.items()],
+    check_specs=specs(gates.CHECKS, "stream_store"),
 )
 def stream_store(context: dg.AssetExecutionContext, streams: Streams):
     """Ingest whatever is complete; without anything complete, say how the store stands."""
@@ -98,10 +90,10 @@ def stream_store(context: dg.AssetExecutionContext, streams: Streams):
         context.log.info(progress.what)
         found = progress.gates
         if progress.request.held or progress.request.state == "failed":
-            yield from _checks(found, key)
+            yield from (result(outcome, "stream_store", stream=key) for outcome in gates.outcomes(found))
             why = (progress.request.held or {}).get("why") or progress.what
             raise dg.Failure(f"{key}: {why}", metadata=_requests(harvester, key), allow_retries=False)
-    yield from _checks(found, key)
+    yield from (result(outcome, "stream_store", stream=key) for outcome in gates.outcomes(found))
     stands = overview.overview(streams.store(key))
     if stands is None:
         context.log.info("there are no data yet; the sensor goes on when the source's answer is complete")
@@ -118,25 +110,6 @@ def stream_store(context: dg.AssetExecutionContext, streams: Streams):
             **_requests(harvester, key),
             "store": streams.store(key).location.url,
         },
-    )
-
-
-def _checks(found: list[Gate], key: str) -> Iterator[dg.AssetCheckResult]:
-    """Every gate of the store; those that nothing came through this time are shown as not evaluated."""
-    evaluated = {gate.name: gate for gate in found}
-    for name in GATES:
-        yield _check(evaluated.get(name) or Gate(name, None, "nothing new came", "what comes is compared"), key)
-
-
-def _check(gate: Gate, key: str) -> dg.AssetCheckResult:
-    outcome = {True: "passed", False: "failed", None: "not evaluated"}[gate.passed]
-    return dg.AssetCheckResult(
-        check_name=gate.name,
-        asset_key="stream_store",
-        passed=bool(gate.passed),
-        severity=dg.AssetCheckSeverity.ERROR if gate.passed is False else dg.AssetCheckSeverity.WARN,
-        description=f"{GATES[gate.name]}: {outcome}",
-        metadata={"outcome": outcome, "found": gate.found, "expected": gate.expected, "stream": key},
     )
 
 
@@ -213,9 +186,7 @@ def stream_qc(context: dg.AssetExecutionContext, streams: Streams) -> dg.Materia
     kinds={"parquet"},
     description="What is missing: the source's own counts by time bin, and its deployments, against what is stored. Windows that lack "
     "rows are asked for again, within limits.",
-    check_specs=[
-        dg.AssetCheckSpec("nothing_missing", asset="stream_gaps", description="The store has what its source counts")
-    ],
+    check_specs=specs([gaps.NOTHING_MISSING], "stream_gaps"),
 )
 def stream_gaps(context: dg.AssetExecutionContext, streams: Streams):
     """Compare, write the table, ask again."""
@@ -232,15 +203,7 @@ def stream_gaps(context: dg.AssetExecutionContext, streams: Streams):
     except SourceUnavailable as error:
         raise dg.Failure(f"{key}: {error}") from error
     path = tables.write_table(found.table, streams.described / "gaps" / f"{key}.parquet")
-    lacking = found.table.filter(found.table["missing"] > 0).head(50).to_dicts()
-    yield dg.AssetCheckResult(
-        check_name="nothing_missing",
-        passed=not found.windows,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"missing rows": found.missing, "rows": failing_rows(lacking)}
-        if lacking
-        else {"missing rows": found.missing},
-    )
+    yield result(gaps.outcome(found), "stream_gaps")
     picture = pictures.availability(group, f"{key}: stored, and missing in red", found.table)
     yield dg.MaterializeResult(
         metadata={

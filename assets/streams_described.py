@@ -9,13 +9,14 @@ from typing import Any
 
 import dagster as dg
 
-from assets.reporting import OWNERS, failing_rows, markdown_table
+from assets.reporting import OWNERS, markdown_table
+from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import push_dates
 from otn_dagster.orchestration.partitions import streams as stream_keys
 from otn_dagster.orchestration.resources import Lake, NodeDatabase, Streams
 from otn_dagster.publish import ocean
 from otn_dagster.streams import annotations as annotation_table
-from otn_dagster.streams import catalog, inventory, news, published, retention, tables
+from otn_dagster.streams import catalog, inventory, news, retention, tables
 from otn_dagster.streams.sources.base import SourceUnavailable
 from otn_dagster.streams.sources.ooinet import OOINet
 
@@ -26,10 +27,7 @@ COMMON: dict[str, Any] = {"group_name": "streams", "owners": OWNERS}
     **COMMON,
     kinds={"postgres"},
     description="One cheap call to the source of each enabled stream; those that have something new are asked for.",
-    check_specs=[
-        dg.AssetCheckSpec("sources_answer", asset="stream_news", description="Every source answered"),
-        dg.AssetCheckSpec("streams_are_not_silent", asset="stream_news", description="Every stream has recent data"),
-    ],
+    check_specs=specs(news.CHECKS, "stream_news"),
 )
 def stream_news(context: dg.AssetExecutionContext, streams: Streams):
     """Look at all streams; one that fails never stops the rest."""
@@ -39,17 +37,7 @@ def stream_news(context: dg.AssetExecutionContext, streams: Streams):
         if one.request:
             request = {"what": one.what, "request": one.request}
             context.log_event(dg.AssetMaterialization("stream_request", partition=one.stream, metadata=request))
-    problems = [{"stream": one.stream, "problem": one.problem} for one in found if one.problem]
-    silent = [
-        {"stream": one.stream, "last": one.upstream_end, "hours": one.hours_silent} for one in found if one.silent
-    ]
-    for name, rows in (("sources_answer", problems), ("streams_are_not_silent", silent)):
-        yield dg.AssetCheckResult(
-            check_name=name,
-            passed=not rows,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"rows": failing_rows(rows)} if rows else {},
-        )
+    yield from (result(outcome, "stream_news") for outcome in news.outcomes(found))
     listing = [vars(one) for one in found]
     yield dg.MaterializeResult(
         metadata={"streams": len(found), **({"news": markdown_table(listing)} if listing else {})}
@@ -60,11 +48,7 @@ def stream_news(context: dg.AssetExecutionContext, streams: Streams):
     **COMMON,
     kinds={"postgres", "parquet"},
     description="What operators say about instruments, with every earlier version. An instrument that fails keeps what it had.",
-    check_specs=[
-        dg.AssetCheckSpec(
-            "every_instrument_answered", asset="annotations", description="Annotations of every instrument could be had"
-        )
-    ],
+    check_specs=specs([annotation_table.EVERY_INSTRUMENT_ANSWERED], "annotations"),
 )
 def annotations(streams: Streams):
     """Bring the table of annotations up to date."""
@@ -75,13 +59,7 @@ def annotations(streams: Streams):
         found = annotation_table.harvest(connection, refdes, ooinet.annotations, dt.datetime.now(dt.UTC))
         table = annotation_table.table(connection)
     path = tables.write_table(table, streams.described / "annotations.parquet")
-    failed = [{"refdes": one, "reason": reason} for one, reason in found.failed.items()]
-    yield dg.AssetCheckResult(
-        check_name="every_instrument_answered",
-        passed=not failed,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"rows": failing_rows(failed)} if failed else {},
-    )
+    yield result(annotation_table.outcome(found), "annotations")
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": found.current, "new": found.new, "changed": found.changed, "gone": found.gone,
@@ -124,22 +102,8 @@ def stream_metadata(streams: Streams) -> dg.MaterializeResult:
 )
 def stream_catalog(streams: Streams) -> dg.MaterializeResult:
     """Describe the newest version of every store."""
-    harvester, folder, entries = streams.harvester(), streams.described / "catalog", []
-    for key, stream in sorted(harvester.streams.streams.items()):
-        view = streams.view(key)
-        one = catalog.entry(
-            key,
-            streams.store(key),
-            view.url if stream.publish else None,
-            published.published(view) if stream.publish else None,
-        )
-        entries += [one] if one else []
-    for path, document in catalog.stac(entries).items():
-        tables.write_document(document, folder / path)
-    tables.write_document(catalog.intake(entries), folder / "catalog.yaml")
-    tables.write_document(catalog.index(entries), folder / "index.json")
-    found = catalog.stats(entries, dt.datetime.now(dt.UTC))
-    tables.write_document(found, folder / "stats.json")
+    folder = streams.described / "catalog"
+    found = catalog.write(streams.settings, streams.config.streams, folder, dt.datetime.now(dt.UTC))
     listing = [
         {
             "stream": key,
@@ -152,7 +116,7 @@ def stream_catalog(streams: Streams) -> dg.MaterializeResult:
     ]
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": len(entries), "rows of all": found["rows"], "bytes of all": found["bytes"],
+            "dagster/row_count": len(listing), "rows of all": found["rows"], "bytes of all": found["bytes"],
             "folder": dg.MetadataValue.path(str(folder)), **({"streams": markdown_table(listing)} if listing else {}),
         }
     )  # fmt: skip
@@ -166,27 +130,8 @@ def stream_catalog(streams: Streams) -> dg.MaterializeResult:
 )
 def stream_retention(streams: Streams) -> dg.MaterializeResult:
     """Collect in every store and view."""
-    harvester, rows = streams.harvester(), []
-    keep, grace = (
-        dt.timedelta(days=days)
-        for days in (harvester.streams.retention.versions_days, harvester.streams.retention.grace_days)
-    )
-    for key, stream in sorted(harvester.streams.streams.items()):
-        harvester.forget_branches(key)
-        for store in (streams.store(key), streams.flags(key)):
-            if store.exists():
-                found = retention.collect(store, keep, grace)
-                rows.append(
-                    {
-                        "store": store.location.url,
-                        "expired": found.expired,
-                        "objects": found.objects,
-                        "bytes": found.bytes,
-                    }
-                )
-        if stream.publish:
-            published.forget_left(streams.view(key), grace)
-    answers = harvester.forget_old_answers()
+    collected, answers = retention.collect_all(streams.harvester())
+    rows = [vars(one) for one in collected]
     return dg.MaterializeResult(
         metadata={"answers removed": answers, **({"stores": markdown_table(rows)} if rows else {})}
     )

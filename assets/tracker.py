@@ -5,7 +5,8 @@ No logic lives here: each asset asks the tracker and reports.
 
 import dagster as dg
 
-from assets.reporting import OWNERS, failing_rows, markdown_table
+from assets.reporting import OWNERS, markdown_table
+from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker import board, drift, export
 from otn_dagster.tracker.follow import catch_up as following
@@ -20,13 +21,7 @@ GROUP = "tracker"
     kinds={"postgres", "xlsx"},
     description="The tracker's board: how many datasets are in which state, since when, and what blocks the oldest of them. The same as "
     "the page `/tracker` of the web service, and as a workbook.",
-    check_specs=[
-        dg.AssetCheckSpec(
-            "declared_agrees_with_observed",
-            asset="dataset_status",
-            description="Every dataset's recorded state agrees with its files, tables and extracts. This check changes nothing.",
-        )
-    ],
+    check_specs=specs([drift.AGREES], "dataset_status"),
 )
 def dataset_status(database: NodeDatabase):
     """Catch up, count, compare, write the workbook."""
@@ -34,7 +29,7 @@ def dataset_status(database: NodeDatabase):
     with database.connect() as connection:
         counts = board.counts(connection, board.ALL, board.Filter())
         rows = board.items(connection, board.ALL, board.Filter(), limit=None)
-    disagreements = [vars(one) for one in drift.look(database.settings, database.config.streams, database.config.live)]
+    disagreements = drift.look(database.settings, database.config.streams, database.config.live)
     blocked = [row for row in rows if row["blocker"] or row["hold"]][:50]
     path = database.settings.data / "tracker" / "datasets.xlsx"
     export.write_xlsx(path, board.COLUMNS.split(", "), rows)
@@ -47,11 +42,7 @@ def dataset_status(database: NodeDatabase):
             "workbook": dg.MetadataValue.path(str(path)),
         }
     )
-    yield dg.AssetCheckResult(
-        passed=not disagreements,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"rows": failing_rows(disagreements)} if disagreements else {},
-    )
+    yield result(drift.outcome(disagreements), "dataset_status")
 
 
 @dg.asset(

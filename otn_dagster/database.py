@@ -25,6 +25,10 @@ PROMOTION_LOCK = 7_201_004
 LIVE_LOG_LOCK = 7_201_005
 LIVE_SCHEMA_LOCK = 7_201_006
 OUTBOX_LOCK = 7_201_007
+# Those that are taken for one subject at a time: (number, hash of the subject), a space of its own.
+SIGN_IN_LOCKS = 7_202
+LIVE_SUBMISSION_LOCKS = 7_203
+LIVE_KEY_LOCKS = 7_204
 
 
 def database_url(settings: Settings) -> str:
@@ -83,6 +87,11 @@ def connect(settings: Settings) -> Iterator[Connection]:
     with psycopg.connect(ready(database_url(settings))) as connection:
         connection.execute("set time zone 'UTC'")
         yield connection
+
+
+def lock_for(connection: Connection, locks: int, subject: str) -> None:
+    """Wait until no other transaction holds the lock of this subject; it is held until this one ends."""
+    connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", [locks, subject])
 
 
 def write_something(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from otn_dagster.live import news, remote, silence
 from otn_dagster.live.configuration import Dataset
 from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import jobs, partitions
+from otn_dagster.orchestration.checks import evaluation
 from otn_dagster.orchestration.resources import Live
 from sensors.attempts import UNFINISHED
 
@@ -65,19 +66,8 @@ def live_silence(context: dg.SensorEvaluationContext, live: Live) -> dg.SkipReas
     for notice in notices:
         context.log.warning(f"{notice.kind} {notice.event}: {notice.text}")
     if notices or (findings and not context.cursor):
-        for standing in silence.standings(findings):
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey("live_dataset"),
-                check_name=standing.check,
-                passed=bool(standing.passed),
-                severity=dg.AssetCheckSeverity.ERROR if standing.failed else dg.AssetCheckSeverity.WARN,
-                metadata={
-                    "outcome": dg.MetadataValue.text(standing.outcome),
-                    "alerts": dg.MetadataValue.json(standing.bad),
-                },
-                description=f"{standing.text}: {standing.outcome}",
-            )
-            context.instance.report_runless_asset_event(evaluation)
+        for outcome in silence.outcomes(findings):
+            context.instance.report_runless_asset_event(evaluation(outcome, "live_dataset"))
         context.update_cursor("reported")
     return dg.SkipReason("; ".join(notice.text for notice in notices) or "nothing began, nothing ended")
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from otn_dagster.telemetry import rules
-from otn_dagster.telemetry.checks import registry
+from otn_dagster.telemetry.checks import catalog, registry
 from otn_dagster.telemetry.push import extracts
 from otn_dagster.telemetry.push.extracts import MATCHED_COLUMNS, QUALIFIED_COLUMNS
 from tests.support.node import Node
@@ -168,7 +168,7 @@ def test_checks_of_the_real_sheets_say_what_is_odd_in_them(node: Node, real: Pat
         found = {}
         for kind, stage in (("tags", "tag_cache"), ("deployments", "moorings"), ("detections", "detections")):
             evidence = registry.Evidence(connection, node.settings, sheets[kind])
-            found |= {r.check.check_id: r for r in registry.run(evidence, registry.of_stage(stage))}
+            found |= {r.check.check_id: r for r in registry.run(evidence, catalog.of_stage(stage))}
     assert found["T7"].passed is None and "WoRMS" in str(found["T7"].why)
     assert found["T10"].passed is None
     assert [row["serial"] for row in found["R6"].rows] == ["250099"]  # never recovered, redeployed elsewhere

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import openpyxl
 
+from otn_dagster import files
 from otn_dagster.demo.dirt import dressed
 from otn_dagster.demo.network import DAY, FALL, HOUR, NEXT_SPRING, Deployment, Heard, Network, Project, Tag
 
@@ -120,9 +121,7 @@ def write_files(network: Network, incoming: Path, wave: int, faults: bool = True
 def _put(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_bytes() != data:
-        staging = path.with_name(f".{path.name}")
-        staging.write_bytes(data)
-        staging.rename(path)
+        files.write(path, data)
     return path
 
 

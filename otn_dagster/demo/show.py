@@ -22,7 +22,7 @@ from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import Network, make_network
 from otn_dagster.orchestration import headless
 from otn_dagster.servers import Dagster, WebService
-from otn_dagster.telemetry import cutoffs, submissions
+from otn_dagster.telemetry import cutoffs
 from otn_dagster.tracker import acting, board
 from otn_dagster.tracker.configuration import load_tracker
 
@@ -127,7 +127,7 @@ def _settled(settings: Settings, files: list) -> tuple[int, int]:
     settled = 0
     for path in files:
         state, digest = states.get(str(path.relative_to(settings.incoming)), ("", ""))
-        settled += state in SETTLED and digest == submissions.sha256_of(path)
+        settled += state in SETTLED and digest == sha256_of(path)
     return settled, sum(state == "received" for state, _ in states.values())
 
 

@@ -11,15 +11,15 @@ import csv
 import datetime as dt
 import hashlib
 import io
-import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
 
+from otn_dagster import files
 from otn_dagster.config import Settings
-from otn_dagster.database import Connection
+from otn_dagster.database import LIVE_SUBMISSION_LOCKS, Connection, lock_for
 from otn_dagster.live.configuration import Dataset
 from otn_dagster.live.table import STORE
 
@@ -58,7 +58,7 @@ def submit(connection: Connection, settings: Settings, dataset: Dataset, today: 
     """
     if not connection.execute("select to_regclass(%s)", [f'{STORE}."{dataset.name}"']).fetchone()[0]:  # type: ignore[index]
         return []
-    connection.execute("select pg_advisory_xact_lock(hashtextextended('live submissions ' || %s, 0))", [dataset.name])
+    lock_for(connection, LIVE_SUBMISSION_LOCKS, dataset.name)
     today = today or dt.datetime.now(dt.UTC).date()
     written = []
     for receiver, day, seq in _days_with_news(connection, dataset, today):
@@ -137,7 +137,4 @@ def _export(rows: list[tuple[Any, ...]], seq: int) -> bytes:
 def _put(settings: Settings, dataset: Dataset, name: str, content: bytes) -> None:
     assert dataset.node and dataset.collectioncode
     folder = settings.incoming / dataset.node / dataset.collectioncode / "detections"
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{name}.{os.getpid()}"
-    aside.write_bytes(content)
-    aside.rename(folder / name)
+    files.write(folder / name, content)

@@ -4,16 +4,14 @@ Belongs here: reading such a field, keeping and finding its bytes. Does not belo
 """
 
 import binascii
-import contextlib
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from otn_dagster import files
 from otn_dagster.live.schema import Field
 
 MAGIC = {
@@ -105,25 +103,7 @@ def keep(folder: Path, file: FileField) -> None:
     path = path_of(folder, file.sha256)
     if file.content is None or path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-    aside = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(file.content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        aside.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise
-    for parent in (path.parent, path.parent.parent):
-        descriptor = os.open(parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    files.write(path, file.content)
 
 
 def files_of(records: Iterable[Any]) -> list[FileField]:

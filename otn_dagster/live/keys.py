@@ -17,7 +17,7 @@ from typing import LiteralString
 
 from psycopg.rows import class_row
 
-from otn_dagster.database import Connection
+from otn_dagster.database import LIVE_KEY_LOCKS, Connection, lock_for
 from otn_dagster.explained import Explained
 from otn_dagster.live.log import wait_for_log
 
@@ -77,9 +77,7 @@ def make(
     unknown = [right for right in rights if right not in RIGHTS]
     if unknown or not rights:
         raise KeyProblem(f"rights {','.join(rights)!r}: expected some of {','.join(RIGHTS)}")
-    connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended('live key ' || %s || ' ' || %s, 0))", [dataset, author]
-    )
+    lock_for(connection, LIVE_KEY_LOCKS, f"{dataset} {author}")
     live = [key for key in listed(connection, dataset) if key.author == author and key.state in ("live", "disabled")]
     if len(live) >= MOST_LIVE:
         names = " and ".join(key.kid for key in live)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from otn_dagster.checks import Check, Outcome
 from otn_dagster.database import Connection
 from otn_dagster.live import registry
 from otn_dagster.live.configuration import Dataset, LiveDatasets, Silence, minutes
@@ -120,39 +121,24 @@ def _all_refused(
 
 
 CHECKS = {
-    "push_active": ("silent", "Every watched dataset, author and station has sent recently"),
-    "not_all_refused": ("all_refused", "What comes is not all refused"),
+    "silent": Check(name="push_active", title="Every watched dataset, author and station has sent recently"),
+    "all_refused": Check(name="not_all_refused", title="What comes is not all refused"),
 }
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How all datasets together stand in one respect; ``passed`` is None where nothing is watched."""
-
-    check: str
-    passed: bool | None
-    failed: bool
-    text: str
-    bad: list[dict[str, str]]
-
-    @property
-    def outcome(self) -> str:
-        """In a word."""
-        return {True: "passed", False: "failed", None: "not evaluated: no dataset is watched"}[self.passed]
-
-
-def standings(found: list[Finding]) -> list[Standing]:
-    """Findings by check."""
+def outcomes(found: list[Finding]) -> list[Outcome[Check]]:
+    """How all datasets together stand in each respect; not evaluated where none is watched."""
     made = []
-    for check, (kind, text) in CHECKS.items():
+    for kind, check in CHECKS.items():
         mine = [finding for finding in found if finding.kind == kind]
         bad = [
             {"level": f.level, "dataset": f.dataset, "who": f.subject or "the dataset", "what": f.text}
             for f in mine
             if f.level
         ]
-        failed = any(row["level"] == "fail" for row in bad)
-        made.append(Standing(check, not bad if mine else None, failed, text, bad))
+        mild = all(row["level"] != "fail" for row in bad)
+        why = None if mine else "no dataset is watched"
+        made.append(Outcome(check, not bad if mine else None, bad, why, mild=mild))
     return made
 
 

@@ -19,6 +19,7 @@ from otn_dagster import database
 from otn_dagster.config import PROJECT_ROOT, Settings
 from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import partitions
+from otn_dagster.orchestration.checks import was_not_evaluated
 from otn_dagster.orchestration.pushing import COMPLETE, PUSH
 from otn_dagster.telemetry import cutoffs, submissions
 from otn_dagster.telemetry.push import snapshot
@@ -252,7 +253,7 @@ def _repository() -> Any:
 def _failed_checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
     failed = []
     for event in result.get_asset_check_evaluations():
-        if event.passed or event.metadata.get("outcome") == dg.TextMetadataValue("not evaluated"):
+        if event.passed or was_not_evaluated(event):
             continue
         rows = event.metadata.get("rows")
         failed.append(

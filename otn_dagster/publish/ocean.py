@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from otn_dagster import files
 from otn_dagster.streams import arrays, timeaxis
 from otn_dagster.streams.configuration import Stream
 from otn_dagster.streams.store import StreamStore
@@ -102,9 +103,7 @@ def _pins(streams: Mapping[str, tuple[Stream, StreamStore]], folder: Path, push_
         pins = {key: head.snapshot for key, head in heads.items() if head}
     for key, snapshot in pins.items():
         streams[key][1].tag(f"push-{push_date}", snapshot)
-    partial = folder / f".{PINS}"
-    partial.write_text(json.dumps(pins, indent=1, sort_keys=True), encoding="utf-8")
-    partial.replace(path)
+    files.write(path, json.dumps(pins, indent=1, sort_keys=True))
     return pins
 
 

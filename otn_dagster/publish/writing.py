@@ -10,6 +10,7 @@ from psycopg import sql
 
 from otn_dagster import transfer
 from otn_dagster.database import Connection
+from otn_dagster.files import replacing
 
 
 def write_schema(
@@ -26,9 +27,9 @@ def write_schema(
     see the old rows until every new one is there. Safe to repeat. An earlier push never replaces a later one's tables.
     """
     target = folder / "summaries" / schema
-    target.mkdir(parents=True, exist_ok=True)
     for name, frame in tables.items():
-        frame.write_parquet(target / f"{name}.parquet", compression="zstd")
+        with replacing(target / f"{name}.parquet") as aside:
+            frame.write_parquet(aside, compression="zstd")
     row = connection.execute("select push_date from platform.summaries where schema_name = %s", [schema]).fetchone()
     if rehearsal or (row and row[0].isoformat() > push_date):
         return False

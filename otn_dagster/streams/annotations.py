@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from psycopg.types.json import Jsonb
 
+from otn_dagster.checks import Check, Outcome
 from otn_dagster.database import Connection
 from otn_dagster.streams import timeaxis
 from otn_dagster.streams.sources.base import SourceUnavailable
@@ -27,6 +28,11 @@ _INSERT = (
     " qc_flag, parameters, source, valid_from) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 )
 BAD_FLAGS = ("fail", "not_operational", "not_available", "pending_ingest")
+
+
+EVERY_INSTRUMENT_ANSWERED = Check(
+    name="every_instrument_answered", title="Annotations of every instrument could be had", warns=True
+)
 
 
 @dataclass
@@ -98,6 +104,12 @@ def _close(connection: Connection, refdes: str, number: int, now: dt.datetime) -
         "update platform.stream_annotations set valid_to = %s where refdes = %s and annotation_id = %s and valid_to is null",
         [now, refdes, number],
     )
+
+
+def outcome(harvested: Harvested) -> Outcome[Check]:
+    """Which instruments did not answer."""
+    failed = [{"refdes": refdes, "reason": reason} for refdes, reason in harvested.failed.items()]
+    return Outcome(EVERY_INSTRUMENT_ANSWERED, not failed, failed)
 
 
 def _note_look(connection: Connection, refdes: str, now: dt.datetime, failed: str | None) -> None:

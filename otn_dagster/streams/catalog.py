@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from otn_dagster.config import Settings
 from otn_dagster.late import late
-from otn_dagster.streams import arrays, timeaxis
-from otn_dagster.streams.published import Published
+from otn_dagster.streams import arrays, configuration, tables, timeaxis
+from otn_dagster.streams.configuration import StreamSettings
+from otn_dagster.streams.published import Published, published
 from otn_dagster.streams.refresh import span
 from otn_dagster.streams.store import Commit, StreamStore
 
@@ -173,3 +176,21 @@ def stats(entries: list[Entry], now: dt.datetime) -> dict[str, Any]:
         "rows": sum(one.commit.rows for one in entries),
         "bytes": sum(one.bytes for one in entries),
     }
+
+
+def write(settings: Settings, streams: StreamSettings, folder: Path, now: dt.datetime) -> dict[str, Any]:
+    """STAC, intake, index and statistics of the newest version of every store; the statistics. Safe to repeat."""
+    entries = []
+    for key, stream in sorted(streams.streams.items()):
+        store = StreamStore(configuration.store_location(settings, streams, key))
+        view = configuration.published_location(settings, streams, key)
+        shown = published(view) if stream.publish else None
+        one = entry(key, store, view.url if stream.publish else None, shown)
+        entries += [one] if one else []
+    for path, document in stac(entries).items():
+        tables.write_document(document, folder / path)
+    tables.write_document(intake(entries), folder / "catalog.yaml")
+    tables.write_document(index(entries), folder / "index.json")
+    found = stats(entries, now)
+    tables.write_document(found, folder / "stats.json")
+    return found

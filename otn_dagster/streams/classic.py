@@ -3,13 +3,14 @@
 Belongs here: the conversion. Does not belong here: what files hold.
 """
 
-import uuid
 from pathlib import Path
 from typing import Any
 
 import h5netcdf
 import numpy as np
 from scipy.io import netcdf_file
+
+from otn_dagster.files import replacing
 
 MAGIC = b"CDF"
 BLOCK_ROWS = 1 << 18
@@ -23,15 +24,13 @@ def is_classic(path: Path) -> bool:
 
 def to_netcdf4(path: Path) -> Path:
     """The same file as netCDF-4, under the same name. Safe to repeat: written beside and moved."""
-    partial = path.with_name(f".{uuid.uuid4().hex}")
-    with netcdf_file(str(path), mmap=True) as old, h5netcdf.File(partial, "w") as new:
+    with replacing(path) as aside, netcdf_file(str(path), mmap=True) as old, h5netcdf.File(aside, "w") as new:
         for name, size in old.dimensions.items():
             new.dimensions[name] = size if size is not None else _records(old)
         new.attrs.update({k: _attribute(v) for k, v in old._attributes.items()})
         for name, variable in old.variables.items():
             _copy(new, name, variable)
         variable = None
-    partial.replace(path)
     return path
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from otn_dagster.checks import Check, Outcome
 from otn_dagster.database import Connection
 from otn_dagster.streams import arrays, timeaxis
 from otn_dagster.streams.configuration import Stream
@@ -25,6 +26,9 @@ COLUMNS = {
     "observed": pl.Int64,
     "missing": pl.Int64,
 }
+
+
+NOTHING_MISSING = Check(name="nothing_missing", title="The store has what its source counts", warns=True)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,12 @@ def find(group: Any, bins: list[Bin], deployments: list[Deployment], share: floa
         rows.append(("deployment", d.start, d.end, d.number, None, end - arrays.seek(group, d.start), None))
     table = pl.DataFrame([_row(*row) for row in rows], schema=COLUMNS, orient="row")
     return Gaps(table, _together(lacking, bins))
+
+
+def outcome(gaps: Gaps, most: int = 50) -> Outcome[Check]:
+    """The comparison as a check: what lacks rows, the first of it."""
+    lacking = gaps.table.filter(pl.col("missing") > 0).head(most).to_dicts()
+    return Outcome(NOTHING_MISSING, not gaps.windows, lacking, facts={"missing rows": gaps.missing})
 
 
 def _row(kind: str, start: int, end: int | None, *rest: Any) -> tuple:

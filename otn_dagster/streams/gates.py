@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otn_dagster.checks import Check, Outcome
 from otn_dagster.streams import arrays
 from otn_dagster.streams.arrays import Merge
 from otn_dagster.streams.configuration import Tolerances
@@ -18,6 +19,17 @@ from otn_dagster.streams.group import Group
 from otn_dagster.streams.plan import Plan
 
 OPEN_BY_PERSON = ("announced_rows", "rows_before", "deployments", "rows_of_deployments", "span")
+
+
+CHECKS = [
+    Check(name="equal_lengths", title="All arrays have the same number of rows"),
+    Check(name="time_increases", title="Time is finite, sorted and unique"),
+    Check(name="announced_rows", title="As many rows as the source announced"),
+    Check(name="rows_before", title="No fewer rows than before"),
+    Check(name="deployments", title="Every deployment that the source knows is there"),
+    Check(name="rows_of_deployments", title="Each deployment has as many rows as before"),
+    Check(name="span", title="Nothing is missing at either end"),
+]
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,19 @@ def every_deployment(found: Iterable[int], expected: Iterable[int]) -> Gate:
     if not wanted:
         return Gate("deployments", None, f"{present}", "the source names none")
     return Gate("deployments", set(wanted) <= set(present), f"{present}", f"every one of {wanted}")
+
+
+def outcomes(gates: Iterable[Gate]) -> list[Outcome[Check]]:
+    """Every gate as a check; those that nothing came through this time are not evaluated."""
+    seen = {gate.name: gate for gate in gates}
+    found = []
+    for check_ in CHECKS:
+        gate = seen.get(check_.name)
+        facts = {"found": gate.found, "expected": gate.expected} if gate else {}
+        found.append(
+            Outcome(check_, gate.passed if gate else None, why=None if gate else "nothing new came", facts=facts)
+        )
+    return found
 
 
 def failed(gates: Iterable[Gate], accepted: Iterable[str] = ()) -> list[Gate]:

@@ -8,7 +8,6 @@ with a fill, products as floats, QARTOD flags as bytes and strings of digits, id
 may use ``time`` itself as the dimension.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from otn_dagster.files import sha256_of
 from otn_dagster.streams import timeaxis
 from otn_dagster.streams.layout import EXECUTED, TIME, Layout, Variable
 
@@ -104,7 +104,7 @@ def _header(path: Path, file: Any, padded: dict[str, int]) -> AnswerFile:
     attributes = {**_attributes(file), **_scalars(file)}
     units = str(_attributes(time).get("units", "seconds since 1900-01-01 0:0:0"))
     layout = Layout(variables, coordinates, attributes, tuple(not_kept))
-    return AnswerFile(path, path.name, _sha256(path), path.stat().st_size, len(time), units, rows_dim, layout)
+    return AnswerFile(path, path.name, sha256_of(path), path.stat().st_size, len(time), units, rows_dim, layout)
 
 
 def _variable(name: str, dataset: Any, dims: tuple[str, ...], padded: dict[str, int]) -> Variable | None:
@@ -234,11 +234,3 @@ def _scalars(file: Any) -> dict[str, Any]:
     return {
         name: _json(file[name][()]) for name in file if isinstance(file[name], h5py.Dataset) and file[name].shape == ()
     }
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -5,13 +5,20 @@ Belongs here: looking at all streams, one failing source never stopping the rest
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from otn_dagster.checks import Check, Outcome
 from otn_dagster.streams import timeaxis
 from otn_dagster.streams.harvest import Harvester
 
 LOOKS_AT_ONCE = 8
+
+
+SOURCES_ANSWER = Check(name="sources_answer", title="Every source answered", warns=True)
+NOT_SILENT = Check(name="streams_are_not_silent", title="Every stream has recent data", warns=True)
+CHECKS = [SOURCES_ANSWER, NOT_SILENT]
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,15 @@ def look(harvester: Harvester, now: dt.datetime | None = None) -> list[News]:
     keys = [key for key, stream in sorted(harvester.streams.streams.items()) if stream.enabled]
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         return list(pool.map(lambda key: _look(harvester, key, now), keys))
+
+
+def outcomes(found: Sequence[News]) -> list[Outcome[Check]]:
+    """Which sources failed, which streams are silent."""
+    problems = [{"stream": one.stream, "problem": one.problem} for one in found if one.problem]
+    silent = [
+        {"stream": one.stream, "last": one.upstream_end, "hours": one.hours_silent} for one in found if one.silent
+    ]
+    return [Outcome(SOURCES_ANSWER, not problems, problems), Outcome(NOT_SILENT, not silent, silent)]
 
 
 def _look(harvester: Harvester, key: str, now: dt.datetime) -> News:

@@ -11,14 +11,17 @@ who is at work keeps what it has not committed yet.
 import datetime as dt
 from dataclasses import dataclass
 
+from otn_dagster.streams import configuration, published
+from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.lock import locked
 from otn_dagster.streams.store import StreamStore
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What went."""
+    """What went from a store."""
 
+    store: str
     expired: int
     objects: int
     bytes: int
@@ -41,4 +44,20 @@ def collect(store: StreamStore, keep: dt.timedelta, grace: dt.timedelta, now: dt
         + summary.snapshots_deleted
         + summary.transaction_logs_deleted
     )
-    return Collected(len(expired), objects, summary.bytes_deleted)
+    return Collected(store.location.url, len(expired), objects, summary.bytes_deleted)
+
+
+def collect_all(harvester: Harvester) -> tuple[list[Collected], int]:
+    """(what went from every store, how many requests' answers went). Safe to repeat and to kill, store by store."""
+    settings, streams = harvester.settings, harvester.streams
+    keep, grace = dt.timedelta(days=streams.retention.versions_days), dt.timedelta(days=streams.retention.grace_days)
+    found = []
+    for key, stream in sorted(streams.streams.items()):
+        harvester.forget_branches(key)
+        for place in (configuration.store_location, configuration.qc_location):
+            store = StreamStore(place(settings, streams, key))
+            if store.exists():
+                found.append(collect(store, keep, grace))
+        if stream.publish:
+            published.forget_left(configuration.published_location(settings, streams, key), grace)
+    return found, harvester.forget_old_answers()

@@ -6,7 +6,6 @@ A received file is copied to ``submissions/<node>/<collection>/<kind>/<sha256>/`
 bytes for the same folder are the same submission, however often they arrive.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from typing import LiteralString
 
 from psycopg.rows import class_row
 
+from otn_dagster import files
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.explained import Unknown
@@ -308,18 +308,12 @@ def keep_refusals(connection: Connection, submission_key: str, refusals: list[Re
         )
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def _keep(source: Path, root: Path, place: Path, name: str) -> tuple[Path, str]:
     """Copy first and hash the copy: whatever happens to the source meanwhile, what is kept is what was hashed."""
     (root / place).mkdir(parents=True, exist_ok=True)
     staging = root / place / f".{name}.{os.getpid()}"
     shutil.copyfile(source, staging)
-    sha256 = sha256_of(staging)
+    sha256 = files.sha256_of(staging)
     stored = place / sha256[:16] / name
     (root / stored).parent.mkdir(exist_ok=True)
     staging.rename(root / stored)

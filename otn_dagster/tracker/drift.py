@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from otn_dagster import database
+from otn_dagster.checks import Check, Outcome
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.live.configuration import LiveDatasets
@@ -25,6 +26,13 @@ from otn_dagster.tracker.items import Item
 
 ITEMS_AT_ONCE = 100
 LOADED = ("verified", "matched", "extracted", "published")
+
+
+AGREES = Check(
+    name="declared_agrees_with_observed",
+    title="Every dataset's recorded state agrees with its files, tables and extracts. This check changes nothing",
+    warns=True,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,11 @@ def look(settings: Settings, streams: StreamSettings, live: LiveDatasets) -> lis
     return found
 
 
+def outcome(found: list[Drift]) -> Outcome[Check]:
+    """What disagrees, as a check."""
+    return Outcome(AGREES, not found, [vars(one) for one in found])
+
+
 def _look_at(connection: Connection, known: Configured, item: Item) -> list[Drift]:
     observed = list(_observers[item.flow](connection, known, item))
     facts.write(connection, item.item_id, [fact for fact, _ in observed])
@@ -101,7 +114,7 @@ def _submission(connection: Connection, known: Configured, item: Item) -> Observ
             "Reopen the item, or load the file again.",
         )
         seen = facts.of(connection, item.item_id)
-        bad = [c.name for c in checks_of(item.kind) if c.blocking and (fact := seen.get(c.name)) and fact.ok is False]
+        bad = [c.name for c in checks_of(item.kind) if c.stops and (fact := seen.get(c.name)) and fact.ok is False]
         yield (
             Fact("blocking checks pass", ", ".join(bad) or "all pass", not bad),
             "Reopen the item and mend what the checks name.",

@@ -10,12 +10,12 @@ import csv
 import datetime as dt
 import io
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from otn_dagster import files
 from otn_dagster.tracker import flows
 
 SHEET = "datasets"
@@ -116,10 +116,7 @@ def as_xlsx(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], as_of: dt
 
 def write_xlsx(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """The workbook as a file. Safe to repeat and to kill: it is written aside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_bytes(as_xlsx(columns, rows, dt.datetime.now(dt.UTC)))
-    staging.rename(path)
+    files.write(path, as_xlsx(columns, rows, dt.datetime.now(dt.UTC)))
 
 
 def _letter(number: int) -> str:

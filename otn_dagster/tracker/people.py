@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
-from otn_dagster.database import Connection
+from otn_dagster.database import SIGN_IN_LOCKS, Connection, lock_for
 from otn_dagster.explained import Unusable
 
 
@@ -104,9 +104,7 @@ def sign_in(connection: Connection, email: str, password: str, hours: float, cli
     email = email.strip().lower()[:254]
     digest, place = _digest(email), _digest(client)
     connection.execute("set local lock_timeout = '3s'")
-    connection.execute(
-        "select pg_advisory_xact_lock(7202, hashtext(%s))", [email]
-    )  # two integers: a space of their own
+    lock_for(connection, SIGN_IN_LOCKS, email)
     connection.execute("delete from platform.failed_sign_ins where at < clock_timestamp() - interval '1 day'")
     failed = connection.execute(
         "select count(*) filter (where client_sha256 = %s), count(*) from platform.failed_sign_ins"

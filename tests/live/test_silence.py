@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from otn_dagster.checks import Verdict
 from otn_dagster.live import registry, silence
 from otn_dagster.live.configuration import load_live
 from tests.support.livenode import LiveNode, eventually, record
@@ -110,15 +111,11 @@ def test_a_closed_dataset_is_not_silent(watch: Watch):
 def test_standings_are_what_the_checks_show(watch: Watch):
     watch.after(20)
     with watch.live.connect() as connection:
-        active, refused = silence.standings(silence.watch(connection, load_live(), watch.now)[0])
-    assert (active.check, active.passed, active.failed, active.bad[0]["who"]) == (
-        "push_active",
-        False,
-        True,
-        "the dataset",
-    )
-    assert (refused.check, refused.passed) == ("not_all_refused", True)
-    assert [s.outcome for s in silence.standings([])] == ["not evaluated: no dataset is watched"] * 2
+        active, refused = silence.outcomes(silence.watch(connection, load_live(), watch.now)[0])
+    assert (active.check.name, active.passed, active.mild) == ("push_active", False, False)
+    assert active.rows[0]["who"] == "the dataset"
+    assert (refused.check.name, refused.passed) == ("not_all_refused", True)
+    assert [(s.verdict, s.why) for s in silence.outcomes([])] == [(Verdict.NOT_EVALUATED, "no dataset is watched")] * 2
 
 
 def test_a_station_that_says_the_same_again_is_not_silent(watch: Watch):

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from otn_dagster import database
+from otn_dagster import database, files
 from otn_dagster.config import Settings
 from otn_dagster.demo.network import PROJECTS, Project
 from otn_dagster.node import NodeConfig
@@ -142,9 +142,7 @@ class Node:
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file under a folder, by relative path."""
     return {
-        str(path.relative_to(folder)): submissions.sha256_of(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        str(path.relative_to(folder)): files.sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import openpyxl
 import pytest
 
+from otn_dagster import files
 from otn_dagster.demo.files import TAG_HEADER
 from otn_dagster.telemetry import submissions
 from otn_dagster.tracker import acting, items
@@ -125,7 +126,7 @@ def test_a_dressing_is_what_it_is(node: Node, dressing: str):
         (found,) = [one for one in duplicates.of(connection, again.item_id) if one["mine"]]
     assert (found["verdict"], found["item_id"]) == (verdict, first.item_id)
     assert found["overlap_percent"] == pytest.approx(overlap, abs=0.1)
-    assert again.hold is None and submissions.sha256_of(node.settings.submissions / _path(node, again)) == again.sha256
+    assert again.hold is None and files.sha256_of(node.settings.submissions / _path(node, again)) == again.sha256
 
 
 def _path(node: Node, item: items.Item) -> str:

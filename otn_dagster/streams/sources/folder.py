@@ -7,7 +7,6 @@ comparison of counts (``gaps.py``), because each file is a time bin of its own.
 """
 
 import itertools
-import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import h5py
 import numpy as np
 from scipy.io import netcdf_file
 
+from otn_dagster.files import replacing
 from otn_dagster.streams import classic, timeaxis
 from otn_dagster.streams.configuration import Place, Stream
 from otn_dagster.streams.plan import Window
@@ -105,15 +105,14 @@ class Folder:
         path = folder / Path(file.name).name
         if path.exists():
             return path
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{uuid.uuid4().hex}.partial"
-        try:
-            self._files.get_file(file.url, str(partial))
-        except OSError as error:
-            raise SourceUnavailable(f"{file.url}: {error}") from error
-        if classic.is_classic(partial):
-            classic.to_netcdf4(partial)
-        return partial.replace(path)
+        with replacing(path) as aside:
+            try:
+                self._files.get_file(file.url, str(aside))
+            except OSError as error:
+                raise SourceUnavailable(f"{file.url}: {error}") from error
+            if classic.is_classic(aside):
+                classic.to_netcdf4(aside)
+        return path
 
     def _overlapping(self, window: Window) -> list[Span]:
         return [span for span in self._spans()[0] if span.first < window[1] and span.last >= window[0]]

@@ -3,13 +3,12 @@
 Belongs here: bytes over HTTP. Does not belong here: what they mean.
 """
 
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from otn_dagster.files import replacing
 from otn_dagster.streams.sources.base import SourceUnavailable
 
 TIME_LIMIT = httpx.Timeout(60, connect=15)
@@ -39,25 +38,18 @@ def download(url: str, folder: Path, name: str, auth: tuple[str, str] | None = N
     path = folder / name
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{uuid.uuid4().hex}.partial"
     try:
         with (
+            replacing(path) as aside,
             httpx.stream("GET", url, auth=auth, timeout=TIME_LIMIT, follow_redirects=True) as answer,
-            partial.open("wb") as out,
+            aside.open("wb") as out,
         ):
             if answer.status_code != 200:
                 raise SourceUnavailable(f"GET {_bare(url)}: status {answer.status_code}")
             for block in answer.iter_bytes(_BLOCK):
                 out.write(block)
-            out.flush()
-            os.fsync(out.fileno())
     except httpx.HTTPError as error:
         raise SourceUnavailable(f"GET {_bare(url)}: {type(error).__name__}: {error}") from error
-    else:
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -29,7 +29,7 @@ def sheet_format(evidence: Evidence) -> Rows:
     CACHE,
     "Stations did not move and kept their depth",
     "New name, or feet taken for metres?",
-    warning=True,
+    warns=True,
 )
 def stations_moved(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -51,7 +51,7 @@ def recovery_after_deployment(evidence: Evidence) -> Rows:
     CACHE,
     "Receiver models are known",
     "Correct INS_MODEL_NO, or add the model to instrument_models.",
-    warning=True,
+    warns=True,
 )
 def receiver_models(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -67,7 +67,7 @@ def receiver_models(evidence: Evidence) -> Rows:
     CACHE,
     "Transceivers name their transmitter, as the vendor does",
     "Fill in TRANSMITTER.",
-    warning=True,
+    warns=True,
 )
 def transceiver_transmitter(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -83,7 +83,7 @@ def transceiver_transmitter(evidence: Evidence) -> Rows:
     LIVE,
     "No receiver is in two places at one time",
     "Give the recovery date of the earlier deployment.",
-    warning=True,
+    warns=True,
 )
 def overlapping(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -97,7 +97,7 @@ def overlapping(evidence: Evidence) -> Rows:
     CACHE,
     "Deployments lie where the project works",
     "Correct the position, or the project's bounding box.",
-    warning=True,
+    warns=True,
 )
 def deployment_position(evidence: Evidence) -> Rows:
     refused = evidence.refused_because(Why.MISPLACED)
@@ -111,7 +111,7 @@ def deployment_position(evidence: Evidence) -> Rows:
     return refused + [r for r in rows if not positions.inside(box, r["dep_lat"], r["dep_long"])]
 
 
-@check("R8", LIVE, "Loaded detections have a deployment", "Send the missing deployments.", warning=True)
+@check("R8", LIVE, "Loaded detections have a deployment", "Send the missing deployments.", warns=True)
 def gaps(evidence: Evidence) -> Rows:
     return evidence.rows(
         """select d.receiver, count(*) as detections, min(d.datetime) as first, max(d.datetime) as last from platform.detections d
@@ -123,7 +123,7 @@ def gaps(evidence: Evidence) -> Rows:
     )
 
 
-@check("R9", CACHE, "Serials are numeric and RECOVERED agrees with the dates", CORRECT, warning=True)
+@check("R9", CACHE, "Serials are numeric and RECOVERED agrees with the dates", CORRECT, warns=True)
 def consistent(evidence: Evidence) -> Rows:
     rows = evidence.rows(
         "select row_number, station_name, rcv_serial_no, recovered, recover_ind, recover_date from platform.rcvr_locations"
@@ -145,7 +145,7 @@ def consistent(evidence: Evidence) -> Rows:
     CACHE,
     "Comments and RECOVERED tell the same",
     "Set RECOVERED to lost where the comment says so.",
-    warning=True,
+    warns=True,
 )
 def comments_say_lost(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -183,7 +183,7 @@ def rows_loaded(evidence: Evidence) -> Rows:
     LIVE,
     "What a corrected sheet changed",
     "Changes were applied; look that each was meant.",
-    warning=True,
+    warns=True,
 )
 def changed_cells(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -198,7 +198,7 @@ def changed_cells(evidence: Evidence) -> Rows:
     LIVE,
     "Rows of moorings are whole",
     "Add the model to instrument_models, or correct the row.",
-    warning=True,
+    warns=True,
 )
 def moorings_whole(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -213,7 +213,7 @@ def moorings_whole(evidence: Evidence) -> Rows:
     LIVE,
     "No receiver is in two projects at one time",
     "Ask both projects; detections go to the newer deployment.",
-    warning=True,
+    warns=True,
 )
 def across_nodes(evidence: Evidence) -> Rows:
     return evidence.rows(OVERLAP + " and b.collectioncode <> a.collectioncode order by 1, 3", evidence.code)

@@ -32,7 +32,7 @@ def file_format(evidence: Evidence) -> Rows:
     RAW,
     "No time is before 1980 or in the future",
     "The clock was not set: correct it in the manufacturer's software.",
-    blocking=True,
+    stops=True,
 )
 def impossible_times(evidence: Evidence) -> Rows:
     _, bad = impossible.impossible_times(_parquet(evidence), cutoffs.now(evidence.connection).replace(tzinfo=None))
@@ -44,14 +44,14 @@ def impossible_times(evidence: Evidence) -> Rows:
     RAW,
     "High-residence receivers do not flood the node",
     "Filter HR data before loading, as agreed with the data centre.",
-    warning=True,
+    warns=True,
 )
 def high_residence_volume(evidence: Evidence) -> Rows:
     counts = _raw(evidence).group_by("receiver").len("detections").collect()
     return counts.filter(pl.col("receiver").str.starts_with("HR"), pl.col("detections") > HR_ROWS).to_dicts()
 
 
-@check("D4", RAW, "No row repeats within the file", "Nothing to do: a repeated row is loaded once.", warning=True)
+@check("D4", RAW, "No row repeats within the file", "Nothing to do: a repeated row is loaded once.", warns=True)
 def repeated_rows(evidence: Evidence) -> Rows:
     same = ["datetime", "receiver", "transmitter", "sensor_value"]
     return (
@@ -65,7 +65,7 @@ def repeated_rows(evidence: Evidence) -> Rows:
     )
 
 
-@check("D5", RAW, "Receivers have numeric serials", "Correct the receiver's name in VUE.", warning=True)
+@check("D5", RAW, "Receivers have numeric serials", "Correct the receiver's name in VUE.", warns=True)
 def serial_format(evidence: Evidence) -> Rows:
     receivers = _raw(evidence).group_by("receiver").len("detections").collect()
     return receivers.filter(~pl.col("receiver").str.contains(r"-\d{1,7}$")).to_dicts()
@@ -76,7 +76,7 @@ def serial_format(evidence: Evidence) -> Rows:
     RAW,
     "Receiver models are known",
     "Add the model to instrument_models, or correct the receiver's name.",
-    warning=True,
+    warns=True,
 )
 def model_format(evidence: Evidence) -> Rows:
     models = {
@@ -100,7 +100,7 @@ def model_format(evidence: Evidence) -> Rows:
     CACHE,
     "Rows were not loaded before",
     "Nothing to do: rows that are loaded already are not loaded twice.",
-    warning=True,
+    warns=True,
 )
 def loaded_before(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -120,7 +120,7 @@ def year_tables(evidence: Evidence) -> Rows:
     )
 
 
-@check("D9", CACHE, "Every row of the file is loaded, repeated or refused", "Load the file again.", blocking=True)
+@check("D9", CACHE, "Every row of the file is loaded, repeated or refused", "Load the file again.", stops=True)
 def all_rows_accounted(evidence: Evidence) -> Rows:
     raw = _raw(evidence).select(pl.len()).collect().item()
     rows = evidence.rows(
@@ -140,7 +140,7 @@ def all_rows_accounted(evidence: Evidence) -> Rows:
     CACHE,
     "Serials of receivers are known to a deployment",
     "Send the deployment metadata of these receivers.",
-    warning=True,
+    warns=True,
 )
 def known_serials(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -155,7 +155,7 @@ def known_serials(evidence: Evidence) -> Rows:
     CACHE,
     "Models of receivers agree with their deployments",
     "Correct INS_MODEL_NO of the deployment.",
-    warning=True,
+    warns=True,
 )
 def models_agree(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -173,7 +173,7 @@ def models_agree(evidence: Evidence) -> Rows:
     CACHE,
     "No detection is loaded twice",
     "Report it: the table's key should have refused it.",
-    blocking=True,
+    stops=True,
 )
 def loaded_twice(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -184,7 +184,7 @@ def loaded_twice(evidence: Evidence) -> Rows:
     )
 
 
-@check("D13", CACHE, "Sensor values are raw", "Export raw sensor values (ADC) from VUE.", warning=True)
+@check("D13", CACHE, "Sensor values are raw", "Export raw sensor values (ADC) from VUE.", warns=True)
 def raw_sensor_values(evidence: Evidence) -> Rows:
     return evidence.rows(
         "select sensor_unit, count(*) as detections " + MINE + " and sensor_value is not null and sensor_unit <> 'ADC'"
@@ -213,7 +213,7 @@ def plausible_drift(evidence: Evidence) -> Rows:
     LIVE,
     "Detections that the clock correction moved to another year",
     "Nothing to do: they stand in the year of the corrected time.",
-    warning=True,
+    warns=True,
 )
 def moved_year(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -229,7 +229,7 @@ def moved_year(evidence: Evidence) -> Rows:
     DRIFT,
     "Receivers of events are named as receivers of detections",
     "Correct the receiver's name in VUE.",
-    warning=True,
+    warns=True,
 )
 def event_models(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -294,7 +294,7 @@ def positions_present(evidence: Evidence) -> Rows:
     LIVE,
     "Every detection has a receiver deployment (report 3b)",
     "Send the deployment metadata of these receivers.",
-    warning=True,
+    warns=True,
 )
 def without_receiver(evidence: Evidence) -> Rows:
     return missing_metadata.report(evidence.connection, evidence.code)
@@ -305,7 +305,7 @@ def without_receiver(evidence: Evidence) -> Rows:
     LIVE,
     "Downloaded receivers have detections",
     "Send the missing export, or confirm that nothing was heard.",
-    warning=True,
+    warns=True,
 )
 def receivers_without_detections(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -323,7 +323,7 @@ def receivers_without_detections(evidence: Evidence) -> Rows:
     LIVE,
     "Sentinel and transceiver tags are known as such",
     "Nothing to do: the push puts them into sentinel extracts.",
-    warning=True,
+    warns=True,
 )
 def sentinel_rows(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -339,7 +339,7 @@ def sentinel_rows(evidence: Evidence) -> Rows:
     LIVE,
     "Another person ran every check again",
     "Materialize the checks again and sign off.",
-    warning=True,
+    warns=True,
 )
 def second_look(evidence: Evidence) -> Rows:
     raise NotEvaluated("a second person's sign-off is not recorded here")
@@ -350,7 +350,7 @@ def second_look(evidence: Evidence) -> Rows:
     LIVE,
     "No detection is reported by two projects",
     "The same receiver data came from two projects: ask both.",
-    warning=True,
+    warns=True,
 )
 def double_reporting(evidence: Evidence) -> Rows:
     return evidence.rows(

@@ -28,7 +28,7 @@ def vue_format(evidence: Evidence) -> Rows:
     return [] if known.head(1).collect().height else [{"found": "none of the events that VUE names"}]
 
 
-@check("E2", RAW, "The mandatory columns are there", "Export the events from VUE unedited.", blocking=True)
+@check("E2", RAW, "The mandatory columns are there", "Export the events from VUE unedited.", stops=True)
 def mandatory_columns(evidence: Evidence) -> Rows:
     empty = (
         _raw(evidence).select(pl.col("datetime", "receiver", "description").null_count()).collect().row(0, named=True)
@@ -41,7 +41,7 @@ def mandatory_columns(evidence: Evidence) -> Rows:
     RAW,
     "Times are readable and possible",
     "The clock was not set: correct it in the manufacturer's software.",
-    blocking=True,
+    stops=True,
 )
 def date_and_time(evidence: Evidence) -> Rows:
     _, bad = impossible.impossible_times(_parquet(evidence), cutoffs.now(evidence.connection).replace(tzinfo=None))
@@ -56,7 +56,7 @@ def date_and_time(evidence: Evidence) -> Rows:
     RAW,
     "There are initializations and data uploads",
     "Without both, clocks cannot be corrected: export the whole log.",
-    warning=True,
+    warns=True,
 )
 def initializations_and_uploads(evidence: Evidence) -> Rows:
     counts = (
@@ -78,7 +78,7 @@ def all_loaded(evidence: Evidence) -> Rows:
     )
 
 
-@check("E6", CACHE, "Receiver models are known", "Add the model to instrument_models.", warning=True)
+@check("E6", CACHE, "Receiver models are known", "Add the model to instrument_models.", warns=True)
 def model_format(evidence: Evidence) -> Rows:
     return evidence.rows(
         """select distinct receiver from platform.events where submission_key = %s and not exists (select 1 from obis.instrument_models m
@@ -87,7 +87,7 @@ def model_format(evidence: Evidence) -> Rows:
     )
 
 
-@check("E7", CACHE, "Serials are numeric", "Correct the receiver's name in VUE.", warning=True)
+@check("E7", CACHE, "Serials are numeric", "Correct the receiver's name in VUE.", warns=True)
 def serial_format(evidence: Evidence) -> Rows:
     return evidence.rows(
         "select distinct receiver from platform.events where submission_key = %s and receiver !~ '-[0-9]{1,7}$' order by 1",
@@ -100,7 +100,7 @@ def serial_format(evidence: Evidence) -> Rows:
     CACHE,
     "Every upload belongs to a deployment",
     "Send the deployment metadata of these receivers.",
-    warning=True,
+    warns=True,
 )
 def outstanding_downloads(evidence: Evidence) -> Rows:
     return evidence.rows(

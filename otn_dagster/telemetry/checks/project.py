@@ -15,7 +15,7 @@ def _form(evidence: Evidence) -> Project:
     return loading_project.form_of(evidence.connection, evidence.submission)
 
 
-@check("P1", FORM, "No strange characters in code, title and abstract", "Retype the passage.", warning=True)
+@check("P1", FORM, "No strange characters in code, title and abstract", "Retype the passage.", warns=True)
 def strange_characters(evidence: Evidence) -> Rows:
     form = _form(evidence)
     texts = {"code": form.code or "", "title": form.title, "abstract": form.abstract}
@@ -31,7 +31,7 @@ def strange_characters(evidence: Evidence) -> Rows:
     FORM,
     "Every contact is readable, its affiliation known",
     "Complete the contact line, or add the institution.",
-    warning=True,
+    warns=True,
 )
 def contacts(evidence: Evidence) -> Rows:
     form = _form(evidence)
@@ -42,7 +42,7 @@ def contacts(evidence: Evidence) -> Rows:
     return unread + [{"problem": "affiliation is not in institution_codes", "line": name} for name in sorted(unknown)]
 
 
-@check("P3", FORM, "The URL is well-formed", "Give it as https://...", warning=True)
+@check("P3", FORM, "The URL is well-formed", "Give it as https://...", warns=True)
 def url(evidence: Evidence) -> Rows:
     found = _form(evidence).url
     good = found is None or (urlparse(found).scheme in ("http", "https") and "." in urlparse(found).netloc)
@@ -64,7 +64,7 @@ def species(evidence: Evidence) -> Rows:
     FORM,
     "The form says where the project works",
     "Give the name of the place, or points as latitude/longitude.",
-    warning=True,
+    warns=True,
 )
 def bounding_box(evidence: Evidence) -> Rows:
     form = _form(evidence)

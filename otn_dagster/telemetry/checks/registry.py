@@ -1,27 +1,36 @@
-"""What a check is, how it is registered, and how it is run.
+"""What a check of the field may look at, how one is made of a function, and how it is run.
 
-Belongs here: the shape of checks and their results. Does not belong here: any single check.
+Belongs here: what all of them share. Does not belong here: any single check; which there are (``catalog.py``).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol
 
 from psycopg.rows import dict_row
 
+from otn_dagster.checks import Check, Outcome
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import readings
 from otn_dagster.telemetry.files.refusals import Code, Why
 from otn_dagster.telemetry.submissions import Submission
 
-MAX_ROWS_SHOWN = 200
-
 Rows = list[dict[str, Any]]
 
 
 class NotEvaluated(Exception):
     """A check that cannot be answered here (it needs the network, or a vendor's file that is not there)."""
+
+
+class Looking(Protocol):
+    """Whatever a check looks at, it has a connection."""
+
+    @property
+    def connection(self) -> Connection:
+        """In a transaction."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -79,69 +88,50 @@ class Evidence:
             raise NotEvaluated("no vendor specifications are loaded (vendor.c_vemco_tags is empty)")
 
 
-@dataclass(frozen=True)
-class Check:
-    """One check: its id, the asset it judges, how serious a failure is and how to mend it."""
+@dataclass(frozen=True, kw_only=True)
+class FieldCheck[E](Check):
+    """A check under the id that it has in the field, the asset that it judges, and the function that gives the failing rows."""
 
     check_id: str
     stage: str
-    title: str
-    hint: str
-    function: Callable[[Evidence], Rows]
-    blocking: bool = False
-    warning: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name in the UI: the id and a word."""
-        return f"{self.check_id}_{self.function.__name__}"
+    function: Callable[[E], Rows]
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """What came of a check. ``passed`` is None where it was not evaluated; then ``why`` says why."""
+def check[E](
+    check_id: str, stage: str, title: str, hint: str, *, stops: bool = False, warns: bool = False
+) -> Callable[[Callable[[E], Rows]], FieldCheck[E]]:
+    """Make a function that returns the failing rows (none: passed) a check of a stage, named by its id and the function's name."""
 
-    check: Check
-    passed: bool | None
-    rows: Rows = field(default_factory=list)
-    why: str | None = None
+    def made(function: Callable[[E], Rows]) -> FieldCheck[E]:
+        name = f"{check_id}_{function.__name__}"
+        return FieldCheck(
+            name=name,
+            title=title,
+            hint=hint,
+            stops=stops,
+            warns=warns,
+            check_id=check_id,
+            stage=stage,
+            function=function,
+        )
 
-    @property
-    def stops(self) -> bool:
-        """Whether what follows must not run."""
-        return self.check.blocking and self.passed is False
-
-
-REGISTRY: list[Check] = []
-
-
-def check(
-    check_id: str, stage: str, title: str, hint: str, *, blocking: bool = False, warning: bool = False
-) -> Callable[[Callable[[Evidence], Rows]], Callable[[Evidence], Rows]]:
-    """Register a function that returns the failing rows (none: passed) as a check of a stage."""
-
-    def register(function: Callable[[Evidence], Rows]) -> Callable[[Evidence], Rows]:
-        REGISTRY.append(Check(check_id, stage, title, hint, function, blocking, warning))
-        return function
-
-    return register
+    return made
 
 
-def of_stage(stage: str) -> list[Check]:
-    """The checks of an asset, by id."""
-    from otn_dagster.telemetry.checks import deployments, detections, events, project, tags  # noqa: F401
+def checks_in(module: ModuleType) -> list[FieldCheck[Any]]:
+    """The checks that a module defines, by id."""
+    found = [one for one in vars(module).values() if isinstance(one, FieldCheck)]
+    return sorted(found, key=lambda c: (c.check_id[0], int(c.check_id[1:])))
 
-    return sorted((c for c in REGISTRY if c.stage == stage), key=lambda c: (c.check_id[0], int(c.check_id[1:])))
 
-
-def run(evidence: Evidence, checks: Sequence[Check]) -> list[CheckResult]:
+def run[E: Looking](evidence: E, checks: Iterable[FieldCheck[E]]) -> list[Outcome[FieldCheck[E]]]:
     """Run checks; each in a savepoint, so that one that cannot be evaluated does not take the others with it."""
-    results = []
+    outcomes = []
     for one in checks:
         try:
             with evidence.connection.transaction():
                 rows = one.function(evidence)
-            results.append(CheckResult(one, not rows, rows))
+            outcomes.append(Outcome(one, not rows, rows))
         except NotEvaluated as reason:
-            results.append(CheckResult(one, None, why=str(reason)))
-    return results
+            outcomes.append(Outcome(one, None, why=str(reason)))
+    return outcomes

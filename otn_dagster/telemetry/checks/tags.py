@@ -29,7 +29,7 @@ def sheet_format(evidence: Evidence) -> Rows:
     CACHE,
     "Each row has an animal id or a tag serial",
     "Give each animal an ANIMAL_ID; it is named by its transmitter now.",
-    warning=True,
+    warns=True,
 )
 def animal_or_serial(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -48,7 +48,7 @@ def harvest_after_release(evidence: Evidence) -> Rows:
     )
 
 
-@check("T4", CACHE, "Animal fields follow the data dictionary", "Use the words of the dictionary.", warning=True)
+@check("T4", CACHE, "Animal fields follow the data dictionary", "Use the words of the dictionary.", warns=True)
 def animal_fields(evidence: Evidence) -> Rows:
     return evidence.rows(
         """select row_number, sex, wild_or_hatchery, tag_type from platform.tag_cache where submission_key = %s
@@ -101,7 +101,7 @@ def worms(evidence: Evidence) -> Rows:
     CACHE,
     "Releases lie where the project works",
     "Correct the position, or the bounding box of the project.",
-    warning=True,
+    warns=True,
 )
 def release_position(evidence: Evidence) -> Rows:
     box = project_box(evidence.connection, evidence.code)
@@ -131,7 +131,7 @@ def on_other_projects(evidence: Evidence) -> Rows:
     CACHE,
     "Codes and life agree with the vendor",
     "Ask the vendor for the specification sheet.",
-    warning=True,
+    warns=True,
 )
 def vendor_specification(evidence: Evidence) -> Rows:
     evidence.vendor_specs()
@@ -150,7 +150,7 @@ def vendor_specification(evidence: Evidence) -> Rows:
     CACHE,
     "Life stage, length type and age unit are known codes",
     "Use a code of the lookup table.",
-    warning=True,
+    warns=True,
 )
 def lookup_codes(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -176,7 +176,7 @@ def lookup_codes(evidence: Evidence) -> Rows:
     CACHE,
     "Tags were not reported on this project before",
     "A reload or a correction; nothing to do if so.",
-    warning=True,
+    warns=True,
 )
 def reported_before(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -194,7 +194,7 @@ def reported_before(evidence: Evidence) -> Rows:
     CACHE,
     "Names are those of the project's species",
     "Add the species to the project form, or correct the name.",
-    warning=True,
+    warns=True,
 )
 def project_species(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -212,7 +212,7 @@ def project_species(evidence: Evidence) -> Rows:
     CACHE,
     "Tag models are known",
     "Correct TAG_MODEL, or add the model to instrument_models.",
-    warning=True,
+    warns=True,
 )
 def tag_models(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -234,7 +234,7 @@ def live_twice(evidence: Evidence) -> Rows:
     LIVE,
     "One serial is one transmitter family",
     "Suspect serial: compare with the vendor's list.",
-    warning=True,
+    warns=True,
 )
 def suspect_serial(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -256,7 +256,7 @@ def release_date(evidence: Evidence) -> Rows:
     LIVE,
     "What a corrected sheet changed",
     "Changes were applied; look that each was meant.",
-    warning=True,
+    warns=True,
 )
 def changed_cells(evidence: Evidence) -> Rows:
     return evidence.rows(
@@ -266,7 +266,7 @@ def changed_cells(evidence: Evidence) -> Rows:
     )
 
 
-@check("T19", CACHE, "Animals and tags fit together; sizes are plausible", CORRECT, warning=True)
+@check("T19", CACHE, "Animals and tags fit together; sizes are plausible", CORRECT, warns=True)
 def plausible(evidence: Evidence) -> Rows:
     return evidence.rows(
         """select row_number, catalognumber, length, weight, est_tag_life from platform.tag_cache where submission_key = %s
@@ -301,7 +301,7 @@ def animals_and_transmitters(evidence: Evidence) -> Rows:
     LIVE,
     "No animal is known twice across nodes",
     "The same serial, place and time on two projects: ask both.",
-    warning=True,
+    warns=True,
 )
 def across_nodes(evidence: Evidence) -> Rows:
     return evidence.rows(

@@ -8,12 +8,12 @@ matched nothing and said nothing.
 """
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from otn_dagster import files
 from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push.matching import Matches
 from otn_dagster.telemetry.push.snapshot import Snapshot
@@ -256,14 +256,10 @@ TABLES = ("outcomes", "no_receiver", "near_misses", "shared", "windows", "findin
 
 def write(attention: Attention, folder: Path) -> None:
     """The tables and warnings of a push into its folder. Safe to repeat: written aside and renamed whole."""
-    target, staging = folder / FOLDER, folder / f".{FOLDER}"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    for name in TABLES:
-        getattr(attention, name).write_parquet(staging / f"{name}.parquet", compression="zstd")
-    (staging / WARNINGS_FILE).write_text(json.dumps(attention.warnings, indent=1, sort_keys=True), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    staging.rename(target)
+    with files.replacing_folder(folder / FOLDER) as aside:
+        for name in TABLES:
+            getattr(attention, name).write_parquet(aside / f"{name}.parquet", compression="zstd")
+        (aside / WARNINGS_FILE).write_text(json.dumps(attention.warnings, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def read_warnings(folder: Path) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from otn_dagster import files
 from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push import attention
 from otn_dagster.telemetry.push.extracts import FILE_WORD, OUTCOMES_OF, file_stem
@@ -90,24 +91,16 @@ def certify(
     said = attention.of_push(snapshot, matches, before)
     attention.write(said, folder)
     certificate.warnings = said.warnings
-    staging = folder / f".{CERTIFICATE}"
-    staging.write_text(
-        json.dumps(
-            {
-                "push_date": certificate.push_date,
-                "rehearsal": certificate.rehearsal,
-                "laws": {law: "kept" for law in certificate.laws},
-                "counts": certificate.counts,
-                "warnings": certificate.warnings,
-                "sha256": certificate.sha256,
-                "files": certificate.hashes,
-            },
-            indent=1,
-            sort_keys=True,
-        ),
-        encoding="utf-8",
-    )
-    staging.rename(folder / CERTIFICATE)
+    document = {
+        "push_date": certificate.push_date,
+        "rehearsal": certificate.rehearsal,
+        "laws": {law: "kept" for law in certificate.laws},
+        "counts": certificate.counts,
+        "warnings": certificate.warnings,
+        "sha256": certificate.sha256,
+        "files": certificate.hashes,
+    }
+    files.write(folder / CERTIFICATE, json.dumps(document, indent=1, sort_keys=True))
     return certificate
 
 
@@ -235,7 +228,7 @@ def _hashes(
     broken = []
     for name, expected in sorted(noted.items()):
         path = folder / name
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+        found = files.sha256_of(path) if path.exists() else None
         if found != expected:
             broken.append({"file": name, "expected": expected, "found": found})
     certificate.hashes = noted

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from otn_dagster import files
 from otn_dagster.database import Connection
 from otn_dagster.late import late
 from otn_dagster.telemetry import engine, rules
@@ -184,6 +185,5 @@ def _changes(new: list[Path], old: list[Path]) -> tuple[pl.DataFrame, pl.DataFra
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
-    staging = path.with_name(f".{path.name}")
-    frame.write_parquet(staging, compression="zstd")
-    staging.rename(path)
+    with files.replacing(path) as aside:
+        frame.write_parquet(aside, compression="zstd")

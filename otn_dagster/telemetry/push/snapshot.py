@@ -9,7 +9,6 @@ an earlier push is a hard link to that push's file.
 """
 
 import datetime as dt
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 import polars as pl
 from psycopg import sql
 
-from otn_dagster import calendar, transfer
+from otn_dagster import calendar, files, transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import cutoffs, inputs
@@ -127,9 +126,7 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> dict[str, Any]:
 
 def entry_of(path: Path, rows: int) -> dict[str, Any]:
     """Manifest entry of a file: rows, bytes, sha256."""
-    with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    return {"rows": rows, "bytes": path.stat().st_size, "sha256": digest}
+    return {"rows": rows, "bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -6,134 +6,82 @@ the same tag on two projects). Does not belong here: checks of one submission (`
 Source: node manager training, "Data Push": data analysts verify all schemas and data types, and all inherited tables.
 """
 
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from psycopg.rows import dict_row
 
+from otn_dagster.checks import Outcome
 from otn_dagster.database import Connection
+from otn_dagster.telemetry.checks import registry
+from otn_dagster.telemetry.checks.registry import FieldCheck, Rows, check
 from otn_dagster.telemetry.project_tables import TABLES_BY_KIND, schema_of
 from otn_dagster.telemetry.push.snapshot import Snapshot
 
 TYPE_TABLES = {"tracker": ["tags"], "deployment": ["deployments"], "data": ["tags", "deployments"], None: []}
 
 
+VERIFIED = "verified_schema"
+
+
 @dataclass(frozen=True)
-class Verdict:
-    """One check of a push's verification."""
+class Evidence:
+    """What the verification of a project may look at: its live schema, and the snapshot across all nodes."""
 
-    check_id: str
-    name: str
-    title: str
-    hint: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    blocking: bool = False
-    warning: bool = False
+    connection: Connection
+    snapshot: Snapshot
+    code: str
 
 
-# Ids S1 to S4 judge the live schema; the others are those of the checks that they repeat across nodes.
-CATALOG = {
-    "S1": (
-        "structure",
-        "Every table that the project's type needs is there",
-        "Load its metadata again.",
-        True,
-        False,
-    ),
-    "S2": (
-        "types",
-        "Columns have the types of their parents",
-        "Undo the change that was made by hand.",
-        True,
-        False,
-    ),
-    "S3": (
-        "inheritance",
-        "Every table inherits from its parent",
-        "ALTER TABLE ... INHERIT its parent.",
-        True,
-        False,
-    ),
-    "S4": ("permissions", "Nobody but the owner may write", "REVOKE the grant.", True, False),
-    "P7": (
-        "code_unique",
-        "The project's code is unique across nodes",
-        "One of the two projects must change its code.",
-        True,
-        False,
-    ),
-    "T9": (
-        "tag_on_two_projects",
-        "No tag is live on two projects",
-        "Double reporting: ask both projects.",
-        False,
-        True,
-    ),
-    "T15": (
-        "tag_live_twice",
-        "No tag is live twice on this project",
-        "Give HARVEST_DATE of the first use.",
-        False,
-        True,
-    ),
-    "R15": (
-        "receiver_on_two_projects",
-        "No receiver is in two projects at once",
-        "Ask both projects.",
-        False,
-        True,
-    ),
-    "D25": (
-        "double_reporting",
-        "No detection was sent by two projects",
-        "Ask both; it is counted once.",
-        False,
-        True,
-    ),
-}
+def verify(connection: Connection, snapshot: Snapshot, collectioncode: str) -> list[Outcome[FieldCheck[Evidence]]]:
+    """Every check of one project, by id."""
+    return registry.run(Evidence(connection, snapshot, collectioncode), CHECKS)
 
 
-def verify(connection: Connection, snapshot: Snapshot, collectioncode: str) -> list[Verdict]:
-    """All verdicts on one project, in the order of CATALOG."""
-    found = {
-        "S1": _structure(connection, snapshot, collectioncode),
-        "S2": _types(connection, collectioncode),
-        "S3": _inheritance(connection, collectioncode),
-        "S4": _permissions(connection, collectioncode),
-        "P7": _code_unique(snapshot, collectioncode),
-        "T9": _overlapping_tags(snapshot, collectioncode, same_project=False),
-        "T15": _overlapping_tags(snapshot, collectioncode, same_project=True),
-        "R15": _overlapping_receivers(snapshot, collectioncode),
-        "D25": _double_reporting(snapshot, collectioncode),
-    }
-    return [
-        Verdict(check_id, name, title, hint, found[check_id], blocking, warning)
-        for check_id, (name, title, hint, blocking, warning) in CATALOG.items()
-    ]
+def together(found: Mapping[str, Sequence[Outcome[FieldCheck[Evidence]]]]) -> list[Outcome[FieldCheck[Evidence]]]:
+    """The outcomes of many projects as one for each check, every failing row with its project."""
+    rows: dict[str, list[dict[str, Any]]] = {check.name: [] for check in CHECKS}
+    for project, outcomes in found.items():
+        for outcome in outcomes:
+            rows[outcome.check.name] += [{"project": project, **row} for row in outcome.rows]
+    return [Outcome(check, not rows[check.name], rows[check.name]) for check in CHECKS]
 
 
-def _rows(connection: Connection, query: str, *parameters: Any) -> list[dict[str, Any]]:
+def why_it_stops(outcomes: Iterable[Outcome[FieldCheck[Evidence]]]) -> str | None:
+    """What keeps a push from going on, in words; None where nothing does."""
+    stops = [f"{o.check.check_id} ({o.check.title}): {list(o.rows)[:2]}. {o.check.hint}" for o in outcomes if o.stops]
+    return f"the push stops: {'; '.join(stops)}" if stops else None
+
+
+def _rows(connection: Connection, query: str, *parameters: Any) -> Rows:
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 
 
-def _structure(connection: Connection, snapshot: Snapshot, code: str) -> list[dict[str, Any]]:
-    project = snapshot.table("projects").filter(pl.col("collectioncode") == code)
+# Ids S1 to S4 judge the live schema; the others are those of the checks that they repeat across nodes.
+
+
+@check("S1", VERIFIED, "Every table that the project's type needs is there", "Load its metadata again.", stops=True)
+def structure(evidence: Evidence) -> Rows:
+    project = evidence.snapshot.table("projects").filter(pl.col("collectioncode") == evidence.code)
     kinds = TYPE_TABLES[project["projecttype"].to_list()[0]] if project.height else []
     needed = [name for kind in kinds for name, _, _ in TABLES_BY_KIND[kind]]
     return _rows(
-        connection,
+        evidence.connection,
         "select name as missing_table from unnest(%s::text[]) name where not exists"
         " (select 1 from pg_tables where schemaname = %s and tablename = name)",
         needed,
-        schema_of(code),
+        schema_of(evidence.code),
     )
 
 
-def _types(connection: Connection, code: str) -> list[dict[str, Any]]:
+@check("S2", VERIFIED, "Columns have the types of their parents", "Undo the change that was made by hand.", stops=True)
+def types(evidence: Evidence) -> Rows:
     return _rows(
-        connection,
+        evidence.connection,
         """select c.relname as table_name, a.attname as column_name, format_type(a.atttypid, a.atttypmod) as type,
                format_type(b.atttypid, b.atttypmod) as type_of_parent
            from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_namespace n on n.oid = c.relnamespace
@@ -141,41 +89,60 @@ def _types(connection: Connection, code: str) -> list[dict[str, Any]]:
            left join pg_attribute a on a.attrelid = c.oid and a.attname = b.attname and not a.attisdropped
            where n.nspname = %s and (a.attname is null or a.atttypid <> b.atttypid or (b.attnotnull and not a.attnotnull))
            order by 1, 2""",
-        schema_of(code),
+        schema_of(evidence.code),
     )
 
 
-def _inheritance(connection: Connection, code: str) -> list[dict[str, Any]]:
+@check("S3", VERIFIED, "Every table inherits from its parent", "ALTER TABLE ... INHERIT its parent.", stops=True)
+def inheritance(evidence: Evidence) -> Rows:
     return _rows(
-        connection,
+        evidence.connection,
         "select tablename as table_without_parent from pg_tables t where schemaname = %s and not exists (select 1 from pg_inherits i"
         " where i.inhrelid = (quote_ident(schemaname) || '.' || quote_ident(tablename))::regclass) order by 1",
-        schema_of(code),
+        schema_of(evidence.code),
     )
 
 
-def _permissions(connection: Connection, code: str) -> list[dict[str, Any]]:
+@check("S4", VERIFIED, "Nobody but the owner may write", "REVOKE the grant.", stops=True)
+def permissions(evidence: Evidence) -> Rows:
     return _rows(
-        connection,
+        evidence.connection,
         """select c.relname as table_name, coalesce(r.rolname, 'everybody') as may_write, a.privilege_type
            from pg_class c join pg_namespace n on n.oid = c.relnamespace, aclexplode(c.relacl) a
            left join pg_roles r on r.oid = a.grantee
            where n.nspname = %s and a.grantee <> c.relowner and a.privilege_type in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
            order by 1, 2, 3""",
-        schema_of(code),
+        schema_of(evidence.code),
     )
 
 
-def _code_unique(snapshot: Snapshot, code: str) -> list[dict[str, Any]]:
+@check(
+    "P7",
+    VERIFIED,
+    "The project's code is unique across nodes",
+    "One of the two projects must change its code.",
+    stops=True,
+)
+def code_unique(evidence: Evidence) -> Rows:
     nodes = (
-        snapshot.table("submissions")
-        .filter(pl.col("collectioncode") == code, pl.col("state") == "loaded")["node"]
+        evidence.snapshot.table("submissions")
+        .filter(pl.col("collectioncode") == evidence.code, pl.col("state") == "loaded")["node"]
         .unique()
     )
     return [{"node": node} for node in nodes.sort()] if len(nodes) > 1 else []
 
 
-def _overlapping_tags(snapshot: Snapshot, code: str, same_project: bool) -> list[dict[str, Any]]:
+@check("T9", VERIFIED, "No tag is live on two projects", "Double reporting: ask both projects.", warns=True)
+def tag_on_two_projects(evidence: Evidence) -> Rows:
+    return _overlapping_tags(evidence.snapshot, evidence.code, same_project=False)
+
+
+@check("T15", VERIFIED, "No tag is live twice on this project", "Give HARVEST_DATE of the first use.", warns=True)
+def tag_live_twice(evidence: Evidence) -> Rows:
+    return _overlapping_tags(evidence.snapshot, evidence.code, same_project=True)
+
+
+def _overlapping_tags(snapshot: Snapshot, code: str, same_project: bool) -> Rows:
     columns = ["transmitter", "trackercode", "catalognumber", "release_ms", "end_ms"]
     tags = snapshot.table("tags").select(columns)
     other = tags.rename({name: f"other_{name}" for name in columns[1:]})
@@ -188,7 +155,9 @@ def _overlapping_tags(snapshot: Snapshot, code: str, same_project: bool) -> list
     return _dated(both.filter(overlap, which).sort(both.columns))
 
 
-def _overlapping_receivers(snapshot: Snapshot, code: str) -> list[dict[str, Any]]:
+@check("R15", VERIFIED, "No receiver is in two projects at once", "Ask both projects.", warns=True)
+def receiver_on_two_projects(evidence: Evidence) -> Rows:
+    snapshot, code = evidence.snapshot, evidence.code
     columns = ["rcv_serial_no", "collectioncode", "rcvrcatnumber", "start_ms", "recovered_ms"]
     deployments = snapshot.table("deployments").select(columns)
     other = deployments.rename({name: f"other_{name}" for name in columns[1:]})
@@ -199,7 +168,9 @@ def _overlapping_receivers(snapshot: Snapshot, code: str) -> list[dict[str, Any]
     return _dated(both.filter(overlap, pl.col("other_collectioncode") != code).sort(both.columns))
 
 
-def _double_reporting(snapshot: Snapshot, code: str) -> list[dict[str, Any]]:
+@check("D25", VERIFIED, "No detection was sent by two projects", "Ask both; it is counted once.", warns=True)
+def double_reporting(evidence: Evidence) -> Rows:
+    snapshot, code = evidence.snapshot, evidence.code
     mine = [path for name, path in snapshot.detections.items() if name.rsplit("-", 1)[0] == code]
     others = [path for name, path in snapshot.detections.items() if name.rsplit("-", 1)[0] != code]
     if not mine or not others:
@@ -217,6 +188,9 @@ def _double_reporting(snapshot: Snapshot, code: str) -> list[dict[str, Any]]:
     return named.select("rcv_serial_no", "also_in", "detections").sort("rcv_serial_no", "also_in").to_dicts()
 
 
-def _dated(frame: pl.DataFrame) -> list[dict[str, Any]]:
+def _dated(frame: pl.DataFrame) -> Rows:
     times = [name for name in frame.columns if name.endswith("_ms")]
     return frame.with_columns(pl.from_epoch(name, time_unit="ms") for name in times).to_dicts()
+
+
+CHECKS = registry.checks_in(sys.modules[__name__])

@@ -9,11 +9,13 @@ by a sensor, so a run that was killed between the two is caught up with.
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
+from otn_dagster.checks import Outcome
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import kinds, submissions
-from otn_dagster.telemetry.checks import registry
-from otn_dagster.telemetry.checks.registry import CheckResult
+from otn_dagster.telemetry.checks import catalog
+from otn_dagster.telemetry.checks.registry import FieldCheck
 from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker import facts, flows, items
 from otn_dagster.tracker.configuration import TrackerSettings
@@ -77,7 +79,9 @@ def begin(connection: Connection, submission: Submission, actor: Actor) -> None:
         items.move(connection, item.item_id, "loading", actor, {"run": actor.run_id or actor.name})
 
 
-def note_checks(connection: Connection, submission: Submission, results: Sequence[CheckResult], actor: Actor) -> None:
+def note_checks(
+    connection: Connection, submission: Submission, results: Sequence[Outcome[FieldCheck[Any]]], actor: Actor
+) -> None:
     """Keep what checks found as facts. Safe to repeat."""
     item = register(connection, submission)
     found = [
@@ -231,7 +235,7 @@ def _checks(connection: Connection, item: Item) -> tuple[list[str], list[str]]:
         fact = seen.get(check.name)
         if fact is None or (fact.at and fact.at < item.state_since):
             missing.append(check.name)
-        elif check.blocking and fact.ok is False:
+        elif check.stops and fact.ok is False:
             failed.append(check.name)
     return missing, failed
 
@@ -245,9 +249,9 @@ def _move(connection: Connection, item: Item, to: str, actor: Actor, evidence: d
         return items.get(connection, item.item_id)
 
 
-def checks_of(kind: str) -> list[registry.Check]:
+def checks_of(kind: str) -> list[FieldCheck[Any]]:
     """Every check that a submission of a kind must have seen."""
-    return [check for stage in kinds.CHECKED[kind] for check in registry.of_stage(stage)]
+    return [check for stage in kinds.CHECKED[kind] for check in catalog.of_stage(stage)]
 
 
 def behind(connection: Connection) -> list[str]:
