@@ -20,6 +20,7 @@ from otn_dagster.demo import live as live_demo
 from otn_dagster.demo import streams as ocean_streams
 from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import Network, make_network
+from otn_dagster.files import sha256_of
 from otn_dagster.orchestration import headless
 from otn_dagster.servers import Dagster, WebService
 from otn_dagster.telemetry import cutoffs
