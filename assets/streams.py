@@ -14,9 +14,10 @@ from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import streams as stream_keys
 from otn_dagster.orchestration.resources import Streams, actor_of
 from otn_dagster.streams import (
+    asking,
     gaps,
     gates,
-    harvest,
+    ingesting,
     overview,
     pictures,
     published,
@@ -26,6 +27,7 @@ from otn_dagster.streams import (
     tables,
 )
 from otn_dagster.streams.gates import Gate
+from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.sources.base import NothingThere, SourceUnavailable
 
 PER_STREAM: dict[str, Any] = {"group_name": "streams", "owners": OWNERS, "partitions_def": stream_keys}
@@ -48,8 +50,8 @@ def stream_request(context: dg.AssetExecutionContext, config: Ask, streams: Stre
     """One request record; at most one of a stream is active."""
     harvester, key = streams.harvester(), context.partition_key
     try:
-        asked = harvester.ask(
-            key, "refresh" if config.refresh else "append", config.force, by=f"run {context.run_id[:8]}"
+        asked = asking.ask(
+            harvester, key, "refresh" if config.refresh else "append", config.force, by=f"run {context.run_id[:8]}"
         )
     except (SourceUnavailable, NothingThere, KeyError) as error:
         raise dg.Failure(f"{key}: {error}") from error
@@ -57,7 +59,7 @@ def stream_request(context: dg.AssetExecutionContext, config: Ask, streams: Stre
     return dg.MaterializeResult(metadata={"what": asked.what, **_requests(harvester, key)})
 
 
-def _requests(harvester: harvest.Harvester, key: str) -> dict[str, Any]:
+def _requests(harvester: Harvester, key: str) -> dict[str, Any]:
     with harvester.connect() as connection:
         newest = requests.newest(connection, key, 10)
         history = requests.history(connection, newest[0].request_no) if newest else []
@@ -65,7 +67,7 @@ def _requests(harvester: harvest.Harvester, key: str) -> dict[str, Any]:
         return {}
     steps = [{"at": at, "state": state, "what": what} for at, state, what in history]
     return {
-        "requests": markdown_table([harvest.explain(request) for request in newest]),
+        "requests": markdown_table([requests.explain(request) for request in newest]),
         "history of the newest": markdown_table(steps),
     }
 
@@ -85,7 +87,7 @@ def stream_store(context: dg.AssetExecutionContext, streams: Streams):
         active = requests.active(connection, key)
     found: list[Gate] = []
     if active:
-        progress = harvester.ingest(active[0].request_no)
+        progress = ingesting.bring_in(harvester, active[0].request_no)
         streams.follow(key, actor_of(context))
         context.log.info(progress.what)
         found = progress.gates

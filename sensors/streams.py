@@ -9,6 +9,7 @@ import dagster as dg
 
 from otn_dagster.orchestration import jobs, partitions
 from otn_dagster.orchestration.resources import Streams
+from otn_dagster.streams import looking
 from otn_dagster.streams.configuration import StreamSettings, run_tags
 from otn_dagster.streams.requests import Request
 from sensors.attempts import OCCASION, UNFINISHED, Attempts
@@ -25,7 +26,7 @@ SECONDS_A_TICK = 40  # a sensor's evaluation may take sixty
 def stream_answers(context: dg.SensorEvaluationContext, streams: Streams) -> dg.SensorResult:
     """No worker waits for a source: this looks, with growing pauses."""
     harvester = streams.harvester()
-    ready, problems = harvester.look_at_all(SECONDS_A_TICK)
+    ready, problems = looking.look_at_all(harvester, SECONDS_A_TICK)
     for key, problem in problems.items():
         context.log.warning(f"{key}: {problem}")
     enabled = [key for key, stream in sorted(harvester.streams.streams.items()) if stream.enabled]

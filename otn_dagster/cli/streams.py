@@ -15,7 +15,7 @@ from rich.table import Table
 from otn_dagster import database
 from otn_dagster.cli.options import Who, Why, node, stop
 from otn_dagster.config import Settings
-from otn_dagster.streams import configuration, harvest, published, requests, timeaxis
+from otn_dagster.streams import asking, configuration, published, requests, timeaxis
 from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.ingest import APPEND, REFRESH
 from otn_dagster.streams.overview import overview
@@ -71,7 +71,7 @@ def ask(
 ) -> None:
     """Ask a stream's source; the sensor ingests when the answer is complete."""
     with _harvester() as (_, harvester):
-        asked = harvester.ask(key, REFRESH if refresh else APPEND, force, by="command line")
+        asked = asking.ask(harvester, key, REFRESH if refresh else APPEND, force, by="command line")
     console.print(asked.what)
 
 
@@ -84,7 +84,7 @@ def show_requests(
         found = requests.newest(connection, key) if key else requests.active(connection)
         history = requests.history(connection, found[0].request_no) if key and found else []
     for request in found:
-        words = harvest.explain(request)
+        words = requests.explain(request)
         console.print(
             f"[bold]{words['request']}[/] {words['mode']} {words['state']} {request.stream} {words['from']} to {words['to']}"
         )

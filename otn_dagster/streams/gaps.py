@@ -1,6 +1,6 @@
 """What is missing: the source's own counts and deployments against what is stored, bin by bin.
 
-Belongs here: the comparison and which windows are worth asking for again. Does not belong here: asking (``harvest.py``).
+Belongs here: the comparison and which windows are worth asking for again. Does not belong here: asking (``asking.py``).
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ import polars as pl
 
 from otn_dagster.checks import Check, Outcome
 from otn_dagster.database import Connection
-from otn_dagster.streams import arrays, timeaxis
+from otn_dagster.streams import arrays, asking, timeaxis
+from otn_dagster.streams.asking import Asked
 from otn_dagster.streams.configuration import Stream
-from otn_dagster.streams.harvest import Asked, Harvester
+from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.plan import Window
 from otn_dagster.streams.sources.base import Bin, Deployment
 
@@ -93,7 +94,7 @@ def ask_again(harvester: Harvester, stream: Stream, gaps: Gaps) -> Asked | None:
         with harvester.connect() as connection:
             tried = times_asked(connection, stream.key, window)
         if tried < stream.most_windows_asked_again:
-            return harvester.ask(stream.key, by="stream_gaps", window=window)
+            return asking.ask(harvester, stream.key, by="stream_gaps", window=window)
     return None
 
 

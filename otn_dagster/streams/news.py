@@ -1,7 +1,7 @@
 """What is new at the sources: one cheap call a stream, and an order for each that has something.
 
 Belongs here: looking at all streams, one failing source never stopping the rest. Does not belong here: asking itself
-(``harvest.py``).
+(``asking.py``).
 """
 
 import datetime as dt
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from otn_dagster.checks import Check, Outcome
-from otn_dagster.streams import timeaxis
+from otn_dagster.streams import asking, timeaxis
 from otn_dagster.streams.harvest import Harvester
 
 LOOKS_AT_ONCE = 8
@@ -58,7 +58,7 @@ def _look(harvester: Harvester, key: str, now: dt.datetime) -> News:
     try:
         stored = harvester.newest_time(key)
         upstream = harvester.source(key).news(stream)
-        asked = harvester.ask(key, by="streams_daily")
+        asked = asking.ask(harvester, key, by="streams_daily")
     except Exception as error:  # whatever is wrong with one source, the others are looked at
         return News(key, "", _text(stored), None, None, False, "not asked", None, f"{type(error).__name__}: {error}")
     hours_silent = (now - timeaxis.instant(upstream.end)).total_seconds() / 3600

@@ -1,7 +1,7 @@
 """Requests as records: what was asked for, in which windows, and what became of it.
 
 Belongs here: the rows of ``platform.stream_requests`` and their moves. Does not belong here: talking to sources
-(``harvest.py``) and stores (``ingest.py``).
+(``asking.py``) and stores (``ingest.py``).
 
 States: requested → ready → ingested → checked → published, or failed, expired, skipped. At most one request of a stream is
 active (a unique index says so); stream, mode and window of a request never change (a trigger says so); a request that has
@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from otn_dagster.database import Connection
 from otn_dagster.explained import Explained, Unknown
+from otn_dagster.streams import timeaxis
 from otn_dagster.streams.plan import Window
 
 ACTIVE = ("requested", "ready", "ingested", "checked")
@@ -356,3 +357,17 @@ def _log(connection: Connection, request_no: int, state: str, what: str) -> None
         "insert into platform.stream_request_history (request_no, state, what) values (%s, %s, %s)",
         [request_no, state, what],
     )
+
+
+def explain(request: Request) -> dict[str, Any]:
+    """A request in words, for people."""
+    return {
+        "request": request.request_no,
+        "mode": request.mode,
+        "state": "held" if request.held else request.state,
+        "from": timeaxis.text(request.window_start)[:19],
+        "to": timeaxis.text(request.window_end)[:19],
+        "reason": (request.held or {}).get("why") or request.reason or "",
+        "asked by": request.asked_by,
+        "at": f"{request.changed_at:%Y-%m-%d %H:%M:%S}",
+    }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from otn_dagster.demo.ocean import Instrument, Quirks
-from otn_dagster.streams import arrays, requests, timeaxis
+from otn_dagster.streams import arrays, asking, ingesting, looking, requests, timeaxis
 from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.requests import Request
 from otn_dagster.streams.sources.base import SourceUnavailable
@@ -40,7 +40,7 @@ def test_a_refresh_after_an_unfinished_append_takes_the_whole_series(harvest: Ha
     upstream = harvest.add(CTD, {1: every(60, 599)})
     harvest.run(KEY)
     upstream.deployments[1] = every(60, 660)
-    left_over = harvest.harvester.ask(KEY, by="daily").request
+    left_over = asking.ask(harvest.harvester, KEY, by="daily").request
     request = harvest.run(KEY, "refresh")
     assert left_over and request and request.state == "published"
     assert_is_truth(harvest.group(KEY), every(60, 660))
@@ -83,13 +83,13 @@ def test_a_failure_where_success_is_expected_never_touches_the_store(harvest: Ha
 def test_an_answer_that_is_late_expires_and_is_asked_for_again(harvest: Harvest) -> None:
     harvest.add(CTD, {1: every(60, 100)}, most_attempts=2, expires_hours=1)
     harvest.server.faults.never_ready = True
-    asked = harvest.harvester.ask(KEY, by="test").request
+    asked = asking.ask(harvest.harvester, KEY, by="test").request
     assert asked
     for _ in range(4):
         harvest.let_time_pass()
         with harvest.harvester.connect() as connection:
             connection.execute("update platform.stream_request_parts set asked_at = asked_at - interval '2 hours'")
-        request = harvest.harvester.look(asked.request_no)
+        request = looking.look(harvest.harvester, asked.request_no)
     assert request.state == "expired" and request.reason and "1 hours" in request.reason
     assert len(harvest.server.requests) == 2
     harvest.server.faults.never_ready = False
@@ -251,7 +251,7 @@ def test_a_maintenance_page_is_named_and_tried_later(harvest: Harvest) -> None:
     harvest.add(CTD, {1: every(60, 30)})
     harvest.server.faults.maintenance = True
     with pytest.raises(SourceUnavailable, match="maintenance"):
-        harvest.harvester.ask(KEY, by="test")
+        asking.ask(harvest.harvester, KEY, by="test")
     harvest.server.faults.maintenance = False
     assert harvest.run(KEY).state == "published"  # type: ignore[union-attr]
 
@@ -259,10 +259,10 @@ def test_a_maintenance_page_is_named_and_tried_later(harvest: Harvest) -> None:
 def test_a_file_that_breaks_off_is_not_ingested(harvest: Harvest) -> None:
     harvest.add(CTD, {1: every(60, 300)})
     harvest.server.faults.cut_off = True
-    asked = harvest.harvester.ask(KEY, by="test").request
+    asked = asking.ask(harvest.harvester, KEY, by="test").request
     assert asked
     harvest.let_time_pass()
-    assert harvest.harvester.look(asked.request_no).state == "ready"
+    assert looking.look(harvest.harvester, asked.request_no).state == "ready"
     with pytest.raises(SourceUnavailable, match="GET"):
         harvest.ingest(asked.request_no)
     assert "attempt 1 ended: SourceUnavailable: GET" in harvest.history(asked.request_no)[-1]
@@ -385,9 +385,13 @@ def test_a_harvester_that_dies_between_any_two_steps_goes_on(
             patched.setattr(Harvester, "connect", dying)
             try:
                 if not active:
-                    return harvest.harvester.ask(KEY, by="test").request
-                request = harvest.harvester.look(active[0].request_no)
-                return harvest.harvester.ingest(request.request_no).request if request.state != "requested" else request
+                    return asking.ask(harvest.harvester, KEY, by="test").request
+                request = looking.look(harvest.harvester, active[0].request_no)
+                return (
+                    ingesting.bring_in(harvest.harvester, request.request_no).request
+                    if request.state != "requested"
+                    else request
+                )
             except KeyboardInterrupt:
                 left[0] = 10**6  # what a dying process would not do, it does not do here either
                 return None
@@ -409,12 +413,12 @@ def test_a_harvester_that_dies_between_any_two_steps_goes_on(
 def test_a_source_that_fails_again_and_again_fails_the_request_with_the_last_reason(harvest: Harvest) -> None:
     harvest.add(CTD, {1: every(60, 30)})
     harvest.server.faults.cut_off = True
-    asked = harvest.harvester.ask(KEY, by="test").request
+    asked = asking.ask(harvest.harvester, KEY, by="test").request
     assert asked
     pauses, request = [], asked
     for _ in range(8):
         harvest.let_time_pass()
-        request = harvest.harvester.look(asked.request_no)
+        request = looking.look(harvest.harvester, asked.request_no)
         if not request.is_due(dt.datetime.now(dt.UTC)):
             break
         try:

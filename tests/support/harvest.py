@@ -11,10 +11,11 @@ import pytest
 from otn_dagster.config import PROJECT_ROOT, Settings
 from otn_dagster.demo.ocean import Instrument, counts, value
 from otn_dagster.demo.ooinet import FakeOOINet, Upstream
-from otn_dagster.streams import arrays, configuration, requests, timeaxis
+from otn_dagster.streams import arrays, asking, configuration, ingesting, looking, requests, timeaxis
 from otn_dagster.streams.configuration import Stream, StreamSettings
 from otn_dagster.streams.group import Group
-from otn_dagster.streams.harvest import Harvester, Progress
+from otn_dagster.streams.harvest import Harvester
+from otn_dagster.streams.ingesting import Progress
 from otn_dagster.streams.requests import Request
 
 CTD = Instrument("CE02SHBP-LJ01D-06-CTDBPN106", "streamed", "ctdbp_no_sample")
@@ -54,16 +55,16 @@ class Harvest:
         self, key: str, mode: str = "append", force: bool = False, rounds: int = 12, **options: object
     ) -> Request | None:
         """Ask, then look and ingest as the sensor does, until it ended, is held, or nothing moves."""
-        asked = self.harvester.ask(key, mode, force, by="test", **options)  # type: ignore[arg-type]
+        asked = asking.ask(self.harvester, key, mode, force, by="test", **options)  # type: ignore[arg-type]
         return None if asked.request is None else self.go_on(asked.request.request_no, rounds)
 
     def go_on(self, number: int, rounds: int = 12) -> Request:
         request = None
         for _ in range(rounds):
             self.let_time_pass()
-            request = self.harvester.look(number)
+            request = looking.look(self.harvester, number)
             if request.is_due(dt.datetime.now(dt.UTC)):
-                request = self.harvester.ingest(number).request
+                request = ingesting.bring_in(self.harvester, number).request
             if not request.is_active or request.held:
                 break
         assert request is not None
@@ -79,7 +80,7 @@ class Harvest:
             )
 
     def ingest(self, number: int) -> Progress:
-        return self.harvester.ingest(number)
+        return ingesting.bring_in(self.harvester, number)
 
     def group(self, key: str) -> Group:
         return self.harvester.store(key).read()
