@@ -8,11 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from otn_dagster import decisions
 from otn_dagster.config import PROJECT_ROOT
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.orchestration.pushing import PUSH
 from otn_dagster.orchestration.resources import NodeDatabase
-from otn_dagster.telemetry import cutoffs, decisions, submissions
+from otn_dagster.telemetry import cutoffs, submissions
 from otn_dagster.tracker.receipt import receipt
 from sensors import failures, incoming_files, push_calendar
 from tests.support.node import Node

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from otn_dagster import database
+from otn_dagster import database, decisions
 from otn_dagster.cli.options import Who, Why, console, node
-from otn_dagster.telemetry import cutoffs, decisions, overrides
+from otn_dagster.telemetry import cutoffs, overrides
+from otn_dagster.tracker import questions
 
 app = typer.Typer()
 
@@ -19,14 +20,13 @@ app = typer.Typer()
 def held() -> None:
     """List decisions that are waiting, with the changes they would make."""
     with node() as config, database.connect(config.settings) as connection:
-        questions = decisions.open_questions(connection)
-    for number, topic, subject, details in questions:
-        console.print(
-            f"[bold]{number}[/] {topic.replace('_', ' ')}: {subject} (answer {', '.join(decisions.allowed(topic))})"
-        )
-        for line in details if isinstance(details, list) else [details]:
-            console.print(f"    {line}")
-    if not questions:
+        waiting = decisions.open_questions(connection)
+    for asked in waiting:
+        about = f"{asked.topic.replace('_', ' ')}: {asked.subject} (answer {', '.join(asked.answers)})"
+        console.print(f"[bold]{asked.number}[/] {about}")
+        for line in asked.details if isinstance(asked.details, list) else [asked.details]:
+            console.print(f"    {line}", markup=False)
+    if not waiting:
         console.print("no decision is waiting")
 
 
@@ -41,8 +41,8 @@ def decide(
 ) -> None:
     """Decide what waits; the next `load` (or the sensor) goes on accordingly."""
     with node() as config, database.connect(config.settings) as connection:
-        topic, subject = decisions.decide(connection, number, decision, by, why)
-    console.print(f"{topic} of {subject}: {decision}. Run `otn-dagster load`, or let the sensor go on.")
+        asked = questions.decide(connection, config.tracker, number, decision, by, why)
+    console.print(f"{asked.topic.replace('_', ' ')} of {asked.subject}: {decision}", markup=False)
 
 
 @app.command()

@@ -96,17 +96,6 @@ def show_requests(
         console.print("no request is under way" if key is None else f"{key} was never asked for")
 
 
-@app.command()
-def accept(
-    number: Annotated[int, typer.Argument(help="The number that `streams requests` shows.")], by: Who, why: Why
-) -> None:
-    """Accept what a request is held for: a schema change, fewer rows, a missing deployment. It then goes on."""
-    with _harvester() as (_, harvester), harvester.connect() as connection:
-        held = requests.get(connection, number).held
-        requests.accept(connection, number, by, why)
-    console.print(f"accepted: {held['why']}" if held else f"request {number} is not held")
-
-
 @app.command("give-up")
 def give_up(
     number: Annotated[int, typer.Argument(help="The number that `streams requests` shows.")], by: Who, why: Why

@@ -154,27 +154,15 @@ def receive(config: NodeConfig, outcome: LoadOutcome, settle_seconds: float) -> 
 
 
 def _outcome_of(connection: database.Connection, key: str, failed_checks: list[dict[str, Any]]) -> FileOutcome:
-    row = connection.execute(
-        "select state, reason, raw_rows, loaded_rows, duplicate_rows, refused_rows, waiting_rows from platform.submissions"
-        " where submission_key = %s",
-        [key],
-    ).fetchone()
-    assert row is not None
+    submission = submissions.get(connection, key)
+    state, reason, (counts, _) = submission.state, submission.reason, submissions.counts(connection, key)
     held = items.find(connection, flows.SUBMISSION, key)
     if held and held.hold and (held.hold_by_person or held.hold == "quarantined"):
-        row = (
-            "held",
-            f"{flows.HOLDS[held.hold]}: {held.hold_why}. Release or reject item {held.item_id} in the tracker.",
-            *row[2:],
-        )
-    refused = connection.execute(
-        "select row_number, column_name, found, expected, remedy from platform.refused_rows where submission_key = %s"
-        " order by row_number",
-        [key],
-    ).fetchall()
+        state = "held"
+        reason = f"{flows.HOLDS[held.hold]}: {held.hold_why}. Release or reject item {held.item_id} in the tracker."
+    refused = submissions.refused_rows(connection, key)
     names = ["row", "column", "found", "expected", "remedy"]
-    counts = dict(zip(["raw", "loaded", "duplicate", "refused", "waiting"], row[2:], strict=True))
-    return FileOutcome(key, row[0], row[1], counts, [dict(zip(names, r, strict=True)) for r in refused], failed_checks)
+    return FileOutcome(key, state, reason, counts, [dict(zip(names, r, strict=True)) for r in refused], failed_checks)
 
 
 def run_job(name: str, partition_key: str | None = None, run_config: dict[str, Any] | None = None) -> None:

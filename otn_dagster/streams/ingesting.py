@@ -194,7 +194,4 @@ def _remedy(request: Request, error: SchemaChanged | GateFailed) -> str:
     """What a person can do about a request that is held."""
     if isinstance(error, SchemaChanged) and request.mode == APPEND and any(c.needs_refresh for c in error.changes):
         return f"A refresh is needed: `otn-dagster streams ask {request.stream} --refresh`."
-    number = request.request_no
-    return (
-        f"Accept it with `otn-dagster streams accept {number}`, or end it with `otn-dagster streams give-up {number}`."
-    )
+    return "`otn-dagster held` lists it; accept it or give it up with `otn-dagster decide`."

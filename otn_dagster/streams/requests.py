@@ -14,11 +14,14 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from otn_dagster import decisions
 from otn_dagster.database import Connection
 from otn_dagster.explained import Explained, Unknown
 from otn_dagster.streams import timeaxis
 from otn_dagster.streams.plan import Window
 
+QUESTION, GIVE_UP = "stream_request", "give-up"  # the topic of what a request is held for, and its other answer
+ANSWERS = (decisions.ACCEPT, GIVE_UP)
 ACTIVE = ("requested", "ready", "ingested", "checked")
 MOVES = {
     "requested": {"ready", "failed", "expired", "skipped"},
@@ -180,6 +183,8 @@ def move(connection: Connection, request_no: int, state: str, reason: str | None
         [state, reason, request_no],
     )
     _log(connection, request_no, state, reason or state)
+    if state not in ACTIVE:
+        decisions.settle(connection, QUESTION, str(request_no), GIVE_UP, "the request ended", reason or state)
     return get(connection, request_no)
 
 
@@ -188,6 +193,14 @@ def hold(connection: Connection, request_no: int, held: dict[str, Any]) -> None:
     request = lock(connection, request_no)
     connection.execute("update platform.stream_requests set held = %s where request_no = %s", [Jsonb(held), request_no])
     _log(connection, request_no, request.state, f"waits for a person: {held['why']}")
+    decisions.ask_anew(connection, QUESTION, str(request_no), [f"{request.stream}: {held['why']}"], ANSWERS)
+
+
+def decide(connection: Connection, request_no: int, answer: str, by: str, why: str) -> Request:
+    """What a person says of a request that is held: what holds it is accepted, or the request is given up."""
+    if answer == GIVE_UP:
+        return move(connection, request_no, "skipped", f"given up by {by}: {why}")
+    return accept(connection, request_no, by, why)
 
 
 def accept(connection: Connection, request_no: int, by: str, why: str) -> Request:
@@ -201,6 +214,7 @@ def accept(connection: Connection, request_no: int, by: str, why: str) -> Reques
             " on conflict do nothing",
             [request.stream, change["key"], change["text"], by, why],
         )
+    decisions.settle(connection, QUESTION, str(request_no), decisions.ACCEPT, by, why)
     gates = sorted({*request.accepted, *request.held.get("gates", [])})
     connection.execute(
         "update platform.stream_requests set held = null, accepted = %s, ingest_attempts = 0, next_ingest_at = clock_timestamp()"

@@ -126,3 +126,13 @@ def reminder(connection: Connection, push_date: str) -> dict[str, object]:
         "open submissions": "\n".join(f"{state}: {count} (e.g. {key})" for state, count, key in open_files) or "none",
         "questions for a person": questions[0],
     }
+
+
+def next_push(connection: Connection, node: str, at: dt.datetime | None) -> dt.date | None:
+    """The first push of a node whose cut-off comes after a moment (None: now) and that has not ended."""
+    row = connection.execute(
+        "select min(push_date) from platform.push_cutoffs where node = %s and cutoff >= coalesce(%s, platform.now())"
+        " and finished_at is null",
+        [node, at],
+    ).fetchone()
+    return row[0] if row else None

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import psycopg
 
+from otn_dagster import decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, decisions, submissions
+from otn_dagster.telemetry import cutoffs, submissions
 from otn_dagster.telemetry.files.reading import as_verdict, kinds_fed
-from otn_dagster.telemetry.files.refusals import BadFile, MissingProject, Undecided
+from otn_dagster.telemetry.files.refusals import ANSWERS, BadFile, MissingProject, Topic, Undecided
 from otn_dagster.telemetry.submissions import Counts, Submission
 
 Sizes = dict[str, list[int]]
@@ -127,7 +128,7 @@ def note_failure(connection: Connection, submission: Submission, error: Exceptio
         state = "waiting"
     elif isinstance(error, decisions.HeldForPerson | Undecided):
         subject = error.subject if isinstance(error, decisions.HeldForPerson) else submission.submission_key
-        decisions.ask(connection, error.topic, subject, error.details)
+        decisions.ask(connection, error.topic, subject, error.details, ANSWERS[Topic(error.topic)])
         rejected = decisions.answer(connection, error.topic, subject) == "reject"
         state = "refused" if rejected else "held"
     elif isinstance(error, PASSING):

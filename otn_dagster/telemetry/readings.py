@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
+from otn_dagster import decisions
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, submissions
+from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.files.positions import Box
 from otn_dagster.telemetry.files.refusals import Code, Finding, Severity, ranked
 from otn_dagster.telemetry.files.typed import Situation

@@ -6,6 +6,7 @@ A received file is copied to ``submissions/<node>/<collection>/<kind>/<sha256>/`
 bytes for the same folder are the same submission, however often they arrive.
 """
 
+import datetime as dt
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from psycopg.rows import class_row
 
@@ -318,3 +319,32 @@ def _keep(source: Path, root: Path, place: Path, name: str) -> tuple[Path, str]:
     (root / stored).parent.mkdir(exist_ok=True)
     staging.rename(root / stored)
     return stored, sha256
+
+
+def counts(connection: Connection, submission_key: str) -> tuple[dict[str, int | None], dt.datetime | None]:
+    """(rows of a submission by what became of them: raw, loaded, duplicate, refused, waiting; when it was loaded)."""
+    row = connection.execute(
+        "select raw_rows, loaded_rows, duplicate_rows, refused_rows, waiting_rows, loaded_at from platform.submissions"
+        " where submission_key = %s",
+        [submission_key],
+    ).fetchone()
+    assert row is not None
+    return dict(zip(("raw", "loaded", "duplicate", "refused", "waiting"), row[:5], strict=True)), row[5]
+
+
+def receipt(connection: Connection, submission_key: str) -> tuple[int, dt.datetime]:
+    """(bytes, when it was received)."""
+    row = connection.execute(
+        "select bytes, received_at from platform.submissions where submission_key = %s", [submission_key]
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def refused_rows(connection: Connection, submission_key: str, most: int | None = None) -> list[tuple[Any, ...]]:
+    """(row, column, found, expected, remedy) of the rows that were refused."""
+    return connection.execute(
+        "select row_number, column_name, found, expected, remedy from platform.refused_rows where submission_key = %s"
+        " order by row_number limit %s",
+        [submission_key, most],
+    ).fetchall()

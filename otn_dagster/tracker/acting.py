@@ -11,9 +11,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from otn_dagster import decisions
 from otn_dagster.database import Connection
 from otn_dagster.streams import requests
-from otn_dagster.telemetry import decisions, submissions
+from otn_dagster.telemetry import submissions
 from otn_dagster.tracker import flows, items
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.flows import Blocker
@@ -21,6 +22,7 @@ from otn_dagster.tracker.follow import streams as follow_streams
 from otn_dagster.tracker.follow import submissions as follow_submissions
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 from otn_dagster.tracker.mail import notices
+from otn_dagster.tracker.receipt import duplicates
 
 SHORTEST_REASON, SECONDS_FOR_A_LOCK = 3, 3
 
@@ -103,6 +105,7 @@ def _release(
         and submissions.get(connection, item.subject).state in ("refused", "held")
     ):
         raise NotAllowed("loading refused or holds it: answer its question, reject it, or wait for a corrected version")
+    decisions.settle(connection, duplicates.QUARANTINE, item.subject, decisions.ACCEPT, actor.name, reason)
     return items.release(connection, item.item_id, actor, reason)
 
 
@@ -113,9 +116,9 @@ def _reject(
     submission = submissions.get(connection, item.subject)
     if submission.state in ("received", "waiting", "held"):
         submissions.move(connection, item.subject, "refused", f"rejected by {actor.name}: {reason}")
-    for number, _, about, _ in decisions.open_questions(connection):
-        if about == item.subject:
-            decisions.decide(connection, number, "reject", actor.name, reason)
+    for asked in decisions.open_questions(connection):
+        if asked.subject == item.subject:
+            decisions.settle(connection, asked.topic, asked.subject, decisions.REJECT, actor.name, reason)
     return moved
 
 
@@ -185,7 +188,7 @@ def _assign(
 def _answer(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
-    mine = [number for number, _, about, _ in decisions.open_questions(connection) if about == item.subject]
+    mine = [asked.number for asked in decisions.open_questions(connection) if asked.subject == item.subject]
     if not mine:
         raise NotAllowed(f"nothing is asked about {item.title} any more")
     try:

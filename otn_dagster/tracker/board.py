@@ -367,3 +367,17 @@ def _burn_down(rows: Sequence[tuple[int, str, dt.date, dt.date | None]]) -> list
     last = max([dt.datetime.now(dt.UTC).date(), *(done for *_, done in rows if done)])
     days = [first + dt.timedelta(days=n) for n in range(min((last - first).days + 1, 400))]
     return [(day, sum(came <= day and (done is None or done > day) for _, _, came, done in rows)) for day in days]
+
+
+PROJECT_COLUMNS = ["collectioncode", "node", "resource_full_name", "status"]
+
+
+def projects(connection: Connection, reader: Reader) -> list[dict[str, Any]]:
+    """The projects that a reader may see, by code."""
+    codes = visible_projects(connection, reader)
+    rows = connection.execute(
+        "select collectioncode, node, resource_full_name, status from obis.otn_resources"
+        " where %s::text[] is null or collectioncode = any(%s) order by 1",
+        [codes, codes],
+    ).fetchall()
+    return [dict(zip(PROJECT_COLUMNS, row, strict=True)) for row in rows]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from otn_dagster.cli import streams
+from otn_dagster.cli import deciding, streams
 from otn_dagster.demo.ocean import Quirks
 from otn_dagster.demo.ooinet import Upstream
 from tests.support.harvest import CTD, MINUTE, START, Harvest, assert_is_truth, every, platform_config
@@ -20,7 +20,8 @@ def run(harvest: Harvest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(streams.console, "width", 200)
 
     def call(*arguments: str, code: int = 0) -> str:
-        result = CliRunner().invoke(streams.app, list(arguments), catch_exceptions=False)
+        app = deciding.app if arguments[0] in ("held", "decide") else streams.app
+        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
         assert result.exit_code == code, result.output
         return result.output
 
@@ -40,7 +41,8 @@ def test_a_stream_is_asked_for_accepted_listed_and_rolled_back(run, harvest: Har
     run("ask", KEY)
     harvest.go_on(2)
     assert "held" in run("requests", KEY) and "renamed variable sea_water_density" in run("requests", KEY)
-    assert "accepted: schema change" in run("accept", "2", "--by", "Ada", "--why", "firmware")
+    assert "renamed variable sea_water_density" in run("held")
+    assert "stream request of 2: accept" in run("decide", "1", "accept", "--by", "Ada", "--why", "firmware")
     harvest.go_on(2)
     assert len(harvest.times(KEY)) == 400
     assert len([line for line in run("history", KEY).splitlines() if " rows " in line]) == 2
@@ -55,7 +57,8 @@ def test_a_stream_is_asked_for_accepted_listed_and_rolled_back(run, harvest: Har
 
 def test_what_does_not_exist_is_said(run, harvest: Harvest) -> None:
     assert "is in no file of config/streams/" in run("history", "NO-SUCH-STREAM", code=2)
-    assert "there is no request 99" in run("accept", "99", "--by", "A", "--why", "b", code=2)
+    assert "there is no request 99" in run("give-up", "99", "--by", "A", "--why", "b", code=2)
+    assert "no open question number 99" in run("decide", "99", "accept", "--by", "A", "--why", "b", code=2)
     run("ask", KEY)
     assert "is given up" in run("give-up", "1", "--by", "A", "--why", "b")
     assert "given up by A: b" in run("requests", KEY)

@@ -376,13 +376,14 @@ def test_h_what_cannot_be_decided_is_asked_and_the_answer_taken(tmp_path: Path, 
 
 
 def test_h_an_answer_loads_the_file(node: Node):
-    from otn_dagster.telemetry import decisions
+    from otn_dagster import decisions
 
     node.drop_form("HFX")
     node.drop("OTN/HFX/tags", "t.csv", tag_sheet({"UTC_RELEASE_DATE_TIME": "05/11/2014"}))
     assert "held" in node.load().values()
     with node.connect() as connection:
-        number, topic, _, details = decisions.open_questions(connection)[0]
+        asked = decisions.open_questions(connection)[0]
+        number, topic, details = asked.number, asked.topic, asked.details
         assert topic == "day_order" and "05/11/2014" in details[0]
         with pytest.raises(ValueError, match="day-first"):
             decisions.decide(connection, number, "accept", "Ada", "no")

@@ -4,7 +4,8 @@ import datetime as dt
 
 import pytest
 
-from otn_dagster.telemetry import decisions, submissions
+from otn_dagster import decisions
+from otn_dagster.telemetry import submissions
 from tests.support.node import Node, table_dump
 from tests.support.sheets import BAD_FILES, deployments, fill, tag_sheet, vue
 
@@ -69,7 +70,8 @@ def test_a_correction_that_removes_information_is_held_then_decided(shark: Node,
     assert list(shark.load().values()) == ["held"]
     assert table_dump(shark, *UPPER) == before
     with shark.connect() as connection:
-        ((number, topic, _, details),) = decisions.open_questions(connection)
+        (asked,) = decisions.open_questions(connection)
+        number, topic, details = asked.number, asked.topic, asked.details
         assert topic == "removal" and details
         decisions.decide(connection, number, "accept", "Naomi", "the researcher confirmed")
     assert list(shark.load().values()) == ["loaded"]
@@ -81,7 +83,7 @@ def test_a_rejected_correction_is_refused(shark: Node):
     shark.drop("OTN/HFX/tags", "tags.csv", tag_sheet({"SEX": None}))
     shark.load()
     with shark.connect() as connection:
-        ((number, *_),) = decisions.open_questions(connection)
+        number = decisions.open_questions(connection)[0].number
         decisions.decide(connection, number, "reject", "Naomi", "a slip")
     assert list(shark.load().values()) == ["refused"]
     assert shark.value("select sex from obis.otn_animals") == "F"
@@ -106,7 +108,7 @@ def test_withdrawn_detections_need_a_person_and_come_back_with_their_key(shark: 
     shark.drop("OTN/HFX/detections", "a.csv", vue(*[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (1, 2)]))
     assert list(shark.load().values()) == ["held"]
     with shark.connect() as connection:
-        ((number, *_),) = decisions.open_questions(connection)
+        number = decisions.open_questions(connection)[0].number
         decisions.decide(connection, number, "accept", "Naomi", "it was another receiver")
     shark.load()
     assert shark.value("select count(*) from obis.otn_detections") == 2
@@ -312,7 +314,8 @@ def test_an_implausible_clock_waits_for_a_person(shark: Node):
     shark.load()
     assert shark.rows("select distinct datecollected = uncorrected_datecollected from obis.otn_detections") == [(True,)]
     with shark.connect() as connection:
-        ((number, topic, _, details),) = decisions.open_questions(connection)
+        (asked,) = decisions.open_questions(connection)
+        number, topic, details = asked.number, asked.topic, asked.details
         assert topic == "clock_drift" and details["limit"] == 10
         decisions.decide(connection, number, "accept", "Naomi", "the clock was a day ahead")
         submission = submissions.by_state(connection, ["loaded"])[-1]

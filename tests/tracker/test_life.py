@@ -6,12 +6,12 @@ import dagster as dg
 import jinja2
 import pytest
 
+from otn_dagster import decisions
 from otn_dagster.config import BadConfiguration
 from otn_dagster.live.configuration import load_live
 from otn_dagster.orchestration import headless
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.streams import requests
-from otn_dagster.telemetry import decisions
 from otn_dagster.tracker import acting, board, flows, items
 from otn_dagster.tracker.configuration import TrackerSettings, load_tracker
 from otn_dagster.tracker.follow import completion
@@ -397,7 +397,7 @@ def test_what_was_rejected_with_a_question_is_asked_again_when_it_is_reconsidere
     with node.connect() as connection:
         (question,) = decisions.open_questions(connection)
         acting.act(connection, TrackerSettings(), item.item_id, "answer", "ada", "that animal never was", "accept")
-    assert question[2] == held
+    assert question.subject == held
     load(node)
     with node.connect() as connection:
         assert items.get(connection, item.item_id).state == "verified"

@@ -8,9 +8,10 @@ from typing import Any
 
 from psycopg import sql
 
+from otn_dagster import decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, decisions, names, submissions
+from otn_dagster.telemetry import cutoffs, names, submissions
 from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.loading import staging
 from otn_dagster.telemetry.loading.merging import Difference, merge

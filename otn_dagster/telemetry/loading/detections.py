@@ -16,10 +16,10 @@ import polars as pl
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from otn_dagster import transfer
+from otn_dagster import decisions, transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, decisions, names, readings, submissions
+from otn_dagster.telemetry import cutoffs, names, readings, submissions
 from otn_dagster.telemetry.files import impossible, reading
 from otn_dagster.telemetry.files.exports import DETECTIONS, SECOND, Export
 from otn_dagster.telemetry.files.refusals import Topic, Undecided

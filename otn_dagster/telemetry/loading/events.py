@@ -11,10 +11,10 @@ from typing import Any
 
 from psycopg import sql
 
-from otn_dagster import transfer
+from otn_dagster import decisions, transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, decisions, names, submissions
+from otn_dagster.telemetry import cutoffs, names, submissions
 from otn_dagster.telemetry.clocks import (
     CLOCK_SET,
     INITIALIZATION,

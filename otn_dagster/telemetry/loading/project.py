@@ -5,9 +5,10 @@ Belongs here: writing what ``files/project_form.py`` read. Does not belong here:
 
 from psycopg import sql
 
+from otn_dagster import decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, decisions, readings, submissions
+from otn_dagster.telemetry import cutoffs, readings, submissions
 from otn_dagster.telemetry.files import project_form
 from otn_dagster.telemetry.files.project_form import Contact, Project
 from otn_dagster.telemetry.files.reading import guarded

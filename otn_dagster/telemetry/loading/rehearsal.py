@@ -6,10 +6,10 @@ Belongs here: the rehearsal and its outcome in figures. Does not belong here: th
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from otn_dagster import database
+from otn_dagster import database, decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import decisions, kinds, submissions
+from otn_dagster.telemetry import kinds, submissions
 from otn_dagster.telemetry.files.refusals import BadFile, Undecided
 from otn_dagster.telemetry.submissions import Submission
 

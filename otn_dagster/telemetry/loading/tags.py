@@ -9,9 +9,10 @@ from typing import Any
 
 from psycopg import sql
 
+from otn_dagster import decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, decisions, overrides, submissions
+from otn_dagster.telemetry import cutoffs, overrides, submissions
 from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.files.tags import Window
 from otn_dagster.telemetry.loading import staging

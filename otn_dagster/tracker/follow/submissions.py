@@ -1,19 +1,20 @@
 """What loading did with a submission, followed as moves and holds of its item.
 
-Belongs here: which outcome of loading means which step, and its evidence. Does not belong here: loading (``telemetry/``), pushes
-(``pushes.py``).
+Belongs here: finding the situation, and taking the steps that follow from it. Does not belong here: which steps those are
+(``deciding.py``), loading (``telemetry/``), pushes (``pushes.py``).
 
 Everything here reads what loading wrote down and brings the item after it. It is called inside loading's own transactions and again
 by a sensor, so a run that was killed between the two is caught up with.
 """
 
-import datetime as dt
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from otn_dagster import decisions
 from otn_dagster.checks import Outcome
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import kinds, submissions
+from otn_dagster.telemetry import cutoffs, kinds, submissions
 from otn_dagster.telemetry.checks import catalog
 from otn_dagster.telemetry.checks.registry import FieldCheck
 from otn_dagster.telemetry.submissions import Submission
@@ -21,6 +22,8 @@ from otn_dagster.tracker import facts, flows, items
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.facts import Fact
 from otn_dagster.tracker.flows import Blocker
+from otn_dagster.tracker.follow import deciding
+from otn_dagster.tracker.follow.deciding import Checked, Situation
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 from otn_dagster.tracker.mail import notices
 
@@ -34,10 +37,7 @@ class OnHold(RuntimeError):
 
 def register(connection: Connection, submission: Submission, actor: Actor = LOADER) -> Item:
     """The item of a submission, received. Safe to repeat."""
-    row = connection.execute(
-        "select bytes, received_at from platform.submissions where submission_key = %s", [submission.submission_key]
-    ).fetchone()
-    assert row is not None
+    size, received_at = submissions.receipt(connection, submission.submission_key)
     item, _ = items.register(
         connection,
         flows.SUBMISSION,
@@ -49,14 +49,14 @@ def register(connection: Connection, submission: Submission, actor: Actor = LOAD
         evidence={
             "file": submission.stored_path,
             "sha256": submission.sha256,
-            "bytes": row[0],
-            "received at": row[1],
+            "bytes": size,
+            "received at": received_at,
             **({} if submission.state == "received" else {FOUND_AS: submission.state}),
         },
         node=submission.node,
         collectioncode=submission.collectioncode,
         owner=contact_of(connection, submission.collectioncode),
-        push_date=next_push(connection, submission.node, row[1]),
+        push_date=cutoffs.next_push(connection, submission.node, received_at),
         sha256=submission.sha256,
     )
     return item
@@ -104,103 +104,75 @@ def follow(
     """
     submission = submissions.get(connection, submission_key)
     item = items.get(connection, register(connection, submission).item_id, lock=True)
-    if item.state in flows.ENDED and item.state != "published":
-        if step_done:
-            raise OnHold(f"{item.title} became {item.state} meanwhile: the step is taken back")
-        return item
-    if item.owner is None and (owner := contact_of(connection, submission.collectioncode)):
-        item = items.assign(connection, item.item_id, owner, actor)
-    if submission.state == "superseded":
-        by = submission.superseded_by or "a newer version"
-        return items.move(connection, item.item_id, "superseded", actor, {"by": by})
-    if item.state not in ("received", "loading"):
-        return item
-    if submission.state == "waiting" and step_done:
-        return item
-    if submission.state == "waiting":
-        frozen = items.frozen_for(connection, submission.node)
-        return _held(connection, settings, item, "push_freeze" if frozen else "waiting_metadata", submission, actor)
-    if submission.state != "received" and item.state == "received" and not item.hold:
-        item = _move(connection, item, "loading", actor, {"run": actor.run_id or "before the tracker"})
-    if submission.state in ("held", "refused"):
-        return _held(connection, settings, item, "needs_researcher", submission, actor)
-    if submission.state == "loaded" and item.hold and not item.hold_by_person and item.hold != "quarantined":
-        item = items.release(connection, item.item_id, actor, "it is loaded")
-    if submission.state == "loaded":
-        if item.state == "received":
-            item = _move(connection, item, "loading", actor, {"run": actor.run_id or "before the tracker"})
-        return _verify(connection, settings, item, submission, actor)
-    return item
+    situation = _situation(connection, settings, submission, item, actor, step_done)
+    return _apply(connection, settings, item, deciding.decide(situation), actor)
 
 
-def _held(
-    connection: Connection, settings: TrackerSettings, item: Item, what: str, submission: Submission, actor: Actor
+def _situation(
+    connection: Connection, settings: TrackerSettings, submission: Submission, item: Item, actor: Actor, step_done: bool
+) -> Situation:
+    found = Situation(
+        title=item.title,
+        kind=item.kind,
+        loading=submission.state,
+        reason=submission.reason,
+        superseded_by=submission.superseded_by,
+        state=item.state,
+        hold=item.hold,
+        hold_by_person=item.hold_by_person,
+        owner=item.owner,
+        contact=contact_of(connection, submission.collectioncode) if item.owner is None else None,
+        run=actor.run_id or "before the tracker",
+        frozen=submission.state == "waiting" and bool(items.frozen_for(connection, submission.node)),
+        step_done=step_done,
+    )
+    if submission.state != "loaded" or item.state not in ("received", "loading"):
+        return found
+    rows, loaded_at = submissions.counts(connection, item.subject)
+    return dataclasses.replace(
+        found,
+        second_look=item.kind in settings.second_look,
+        signed=bool(items.signatures(connection, item, "verified")),
+        checked=_checks(connection, item),
+        evidence={"rows": rows, "loaded at": loaded_at},
+        next_push=cutoffs.next_push(connection, submission.node, loaded_at),
+    )
+
+
+def _apply(
+    connection: Connection, settings: TrackerSettings, item: Item, steps: Sequence[deciding.Step], actor: Actor
 ) -> Item:
-    """On hold, for the reason that loading gives; where the researcher is needed, the project's people are told."""
-    why = submission.reason or flows.HOLDS[what]
+    """Take the steps, until one is refused; the item as it is then."""
+    for step in steps:
+        match step:
+            case deciding.TakeBack(why):
+                raise OnHold(why)
+            case deciding.Assign(owner):
+                item = items.assign(connection, item.item_id, owner, actor)
+            case deciding.Release(why):
+                item = items.release(connection, item.item_id, actor, why)
+            case deciding.Hold(what, why):
+                item = _hold(connection, settings, item, what, why, actor)
+            case deciding.Describe(blocker, says, push_date):
+                items.describe(connection, item.item_id, blocker, says, push_date)
+            case deciding.Move(to, evidence, people, push_date):
+                try:
+                    item = items.move(connection, item.item_id, to, actor, evidence, people=people)
+                    if to == "superseded":
+                        decisions.withdraw(connection, item.subject, f"superseded by {evidence['by']}")
+                except NotAllowed as refused:
+                    items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, str(refused), push_date)
+                    break
+    return items.get(connection, item.item_id)
+
+
+def _hold(connection: Connection, settings: TrackerSettings, item: Item, what: str, why: str, actor: Actor) -> Item:
+    """On hold; where the researcher is needed, the project's people are told once."""
     before, item = item, items.hold(connection, item.item_id, what, actor, why)
     if what == "needs_researcher" and item.version > before.version and not _found_as(connection, item):
         notices.needs_researcher(connection, settings, item)
     items.describe(connection, item.item_id, Blocker.ON_HOLD, item.hold_why)
     return item
-
-
-def _verify(
-    connection: Connection, settings: TrackerSettings, item: Item, submission: Submission, actor: Actor
-) -> Item:
-    """From loading to verified, where every check of the kind was seen since loading began and none that blocks failed."""
-    if item.state != "loading":
-        return item
-    row = connection.execute(
-        "select raw_rows, loaded_rows, duplicate_rows, refused_rows, waiting_rows, loaded_at from platform.submissions"
-        " where submission_key = %s",
-        [item.subject],
-    ).fetchone()
-    assert row is not None
-    rows = dict(zip(("raw", "loaded", "duplicate", "refused", "waiting"), row[:5], strict=True))
-    push_date = next_push(connection, submission.node, row[5])
-    missing, failed = _checks(connection, item)
-    seen = facts.of(connection, item.item_id)
-    if not seen and _found_as(connection, item) in ("loaded", "superseded"):
-        missing = []
-    second = item.kind in settings.second_look and not items.signatures(connection, item, "verified")
-    blocker, says = _blocked(item.kind, missing, failed, second)
-    if blocker:
-        items.describe(connection, item.item_id, blocker, says, push_date)
-        return items.get(connection, item.item_id)
-    names = [check.name for check in checks_of(item.kind)]
-    evidence = {
-        "rows": rows,
-        "checks": "it was loaded and checked before there was a tracker"
-        if not seen
-        else {
-            "passed": sum(seen[name].ok is True for name in names),
-            "failed": [name for name in names if seen[name].ok is False],
-            "not evaluated": [name for name in names if seen[name].ok is None],
-        },
-        "loaded at": row[5],
-    }
-    moved = _move(connection, item, "verified", actor, evidence, int(item.kind in settings.second_look))
-    if moved.state == "verified":
-        waits = f"it waits for the push of {push_date}" if push_date else "it waits for the next push"
-        items.describe(connection, item.item_id, Blocker.NEXT_PUSH, waits, push_date)
-    else:
-        items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, moved.blocker, push_date)
-    return moved
-
-
-def _blocked(kind: str, missing: list[str], failed: list[str], second: bool) -> tuple[Blocker | None, str | None]:
-    """What keeps a loaded submission from being verified, as a code and in words."""
-    if missing:
-        says = (
-            f"{len(missing)} check(s) were not seen since loading began, the first: {missing[0]}; run load_{kind} again"
-        )
-        return Blocker.CHECKS_MISSING, says
-    if failed:
-        return Blocker.CHECKS_FAILED, f"blocking check(s) failed: {', '.join(failed)}"
-    if second:
-        return Blocker.SECOND_LOOK, "it waits for a second person's look"
-    return None, None
 
 
 def _found_as(connection: Connection, item: Item) -> str | None:
@@ -222,31 +194,30 @@ def unchecked(connection: Connection) -> list[tuple[Submission, str]]:
     ).fetchall()
     found = []
     for item_id, key, since in rows:
-        if _checks(connection, items.get(connection, item_id))[0]:
+        if _checks(connection, items.get(connection, item_id)).missing:
             found.append((submissions.get(connection, key), f"{key} checks since {since:%Y%m%dT%H%M%S%f}"))
     return found
 
 
-def _checks(connection: Connection, item: Item) -> tuple[list[str], list[str]]:
-    """(checks that were not seen since the item is loading, blocking ones that failed)."""
+def _checks(connection: Connection, item: Item) -> Checked:
+    """How every check of the kind stands since the item is loading; one that is about to load has seen none."""
     seen = facts.of(connection, item.item_id)
-    missing, failed = [], []
-    for check in checks_of(item.kind):
+    if not seen and _found_as(connection, item) in ("loaded", "superseded"):
+        return Checked(counts="it was loaded and checked before there was a tracker")
+    checks, missing = checks_of(item.kind), []
+    for check in checks:
         fact = seen.get(check.name)
-        if fact is None or (fact.at and fact.at < item.state_since):
+        if fact is None or (fact.at and (item.state == "received" or fact.at < item.state_since)):
             missing.append(check.name)
-        elif check.stops and fact.ok is False:
-            failed.append(check.name)
-    return missing, failed
-
-
-def _move(connection: Connection, item: Item, to: str, actor: Actor, evidence: dict, people: int = 0) -> Item:
-    """Move; where that is refused for now, say so on the item and leave it."""
-    try:
-        return items.move(connection, item.item_id, to, actor, evidence, people=people)
-    except NotAllowed as refused:
-        items.describe(connection, item.item_id, Blocker.NOT_ALLOWED, str(refused))
-        return items.get(connection, item.item_id)
+    if missing:
+        return Checked(missing=tuple(missing))
+    names = [check.name for check in checks]
+    counts = {
+        "passed": sum(seen[name].ok is True for name in names),
+        "failed": [name for name in names if seen[name].ok is False],
+        "not evaluated": [name for name in names if seen[name].ok is None],
+    }
+    return Checked(failed=tuple(c.name for c in checks if c.stops and seen[c.name].ok is False), counts=counts)
 
 
 def checks_of(kind: str) -> list[FieldCheck[Any]]:
@@ -272,15 +243,5 @@ def contact_of(connection: Connection, collectioncode: str) -> str | None:
         "select coalesce(lower(email), name) from obis.contacts join obis.contacts_projects using (contact_pk) where collectioncode = %s"
         " order by point_of_contact desc, role <> 'Principal Investigator', contact_pk limit 1",
         [collectioncode],
-    ).fetchone()
-    return row[0] if row else None
-
-
-def next_push(connection: Connection, node: str, at: dt.datetime | None) -> dt.date | None:
-    """The first push whose cut-off comes after a moment."""
-    row = connection.execute(
-        "select min(push_date) from platform.push_cutoffs where node = %s and cutoff >= coalesce(%s, platform.now())"
-        " and finished_at is null",
-        [node, at],
     ).fetchone()
     return row[0] if row else None

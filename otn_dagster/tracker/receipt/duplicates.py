@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from otn_dagster import decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import submissions
@@ -28,6 +29,7 @@ from otn_dagster.tracker.receipt.prints import Print
 ALIKE = 0.95  # a file with so many of another's keys is a revision of it
 LEAST_OVERLAP = 0.01
 MOST_COMPARED, MOST_EXPLAINED, MOST_SHOWN, MOST_SECONDS = 200, 3, 50, 20.0
+QUARANTINE = "quarantine"  # the topic of its question: accept releases the version, reject ends it
 RECEIPT = Actor("receipt")
 
 
@@ -253,7 +255,9 @@ def _quarantine(
             f"has {made.rows.size:,} rows instead of {row[1]:,} ({changed:.1f} %, more than {rule.changed_count_percent:g} %)"
         )
     if why:
-        items.hold(connection, item.item_id, "quarantined", RECEIPT, f"the new version {' and '.join(why)}")
+        says = f"the new version {' and '.join(why)}"
+        items.hold(connection, item.item_id, "quarantined", RECEIPT, says)
+        decisions.ask(connection, QUARANTINE, item.subject, [says])
 
 
 def _is_of_modem(connection: Connection, submission: Submission) -> bool:

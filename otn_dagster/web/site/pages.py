@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otn_dagster.telemetry import decisions, kinds, readings
+from otn_dagster import decisions
+from otn_dagster.telemetry import kinds, readings, submissions
 from otn_dagster.telemetry.files import law
 from otn_dagster.telemetry.push import attention
 from otn_dagster.telemetry.push import report as push_report
@@ -152,7 +153,7 @@ async def show_item(visit: Visit) -> Answer:
             "inside": inside,
             "withdrawing": items.signatures(connection, now, "withdrawn"),
             "question": _question(connection, found["subject"]) if is_file and inside else None,
-            "refused": _refused(connection, found["subject"]) if is_file and inside else [],
+            "refused": submissions.refused_rows(connection, found["subject"]) if is_file and inside else [],
             **_reading(connection, found["subject"] if is_file and inside else None),
         }
 
@@ -210,10 +211,10 @@ def _actions(item: dict[str, Any], visit: Visit) -> list[str]:
 
 
 def _question(connection: Connection, subject: str) -> dict[str, Any] | None:
-    for number, topic, about, details in decisions.open_questions(connection):
-        if about == subject:
-            lines = details if isinstance(details, list) else [details]
-            return {"number": number, "topic": topic, "details": lines, "allowed": decisions.allowed(topic)}
+    for asked in decisions.open_questions(connection):
+        if asked.subject == subject:
+            lines = asked.details if isinstance(asked.details, list) else [asked.details]
+            return {"number": asked.number, "topic": asked.topic, "details": lines, "allowed": asked.answers}
     return None
 
 
@@ -227,14 +228,6 @@ def _reading(connection: Connection, subject: str | None) -> dict[str, Any]:
         "columns": found["columns"] or {},
         "findings": readings.findings_of(connection, subject),
     }
-
-
-def _refused(connection: Connection, subject: str) -> list[tuple[Any, ...]]:
-    return connection.execute(
-        "select row_number, column_name, found, expected, remedy from platform.refused_rows where submission_key = %s"
-        " order by row_number limit 50",
-        [subject],
-    ).fetchall()
 
 
 @page
@@ -337,18 +330,9 @@ async def show_projects(visit: Visit) -> Answer:
     """GET the projects that the reader may see."""
     reader = visit.reader
 
-    def ask(connection: Connection) -> list[dict[str, Any]]:
-        codes = board.visible_projects(connection, reader)
-        rows = connection.execute(
-            "select collectioncode, node, resource_full_name, status from obis.otn_resources"
-            " where %s::text[] is null or collectioncode = any(%s) order by 1",
-            [codes, codes],
-        ).fetchall()
-        return [dict(zip(("collectioncode", "node", "resource_full_name", "status"), row, strict=True)) for row in rows]
-
-    rows = await visit.ask(ask)
+    rows = await visit.ask(lambda connection: board.projects(connection, reader))
     if visit.form:
-        return visit.listing("projects", ["collectioncode", "node", "resource_full_name", "status"], rows, visit.form)
+        return visit.listing("projects", board.PROJECT_COLUMNS, rows, visit.form)
     return visit.page("projects", rows=rows)
 
 
