@@ -198,78 +198,84 @@ def _safe(reader: Callable[[Cell, Cell], Read], cell: Cell, unit: Cell) -> Read:
     return reader(cell, unit)
 
 
+@dataclass
+class _TimeColumn:
+    """A column of times while it is read: what its cells are, and what is to be said of them."""
+
+    column: Column
+    read: times.Times
+    zone: times.Zone | None
+    values: Values
+    told: dict[tuple[Cell, Code], tuple[Read, list[int]]] = field(default_factory=dict)
+
+    def tell(self, key: Cell, said: Read, row: Row) -> None:
+        """Something to be said of a value, with the rows that have it."""
+        self.told.setdefault((key, said.code or Code.VALUE_UNREADABLE), (said, []))[1].append(row.number)
+
+    def take(self, index: int, row: Row) -> Any:
+        """One cell: its UTC time into the values; its time as it is written, or None where it is none or is lost."""
+        cell = row.cells.get(self.column.name)
+        self.values.rows[index][self.column.name] = None
+        if is_null(cell):
+            return None
+        moment = self.read.by_cell[cell]
+        beside = next((row.cells[n] for n in self.column.zone_columns if not is_null(row.cells.get(n))), None)
+        own = times.zone_of(beside) if beside is not None else self.zone
+        why = self._unusable(moment, beside, own)
+        if why or moment is None:
+            lost = Read(None, Code.VALUE_UNREADABLE, why or times.EXPECTED)
+            self.values.lost[index, self.column.name] = (cell, lost)
+            self.tell(cell, lost, row)
+            return None
+        at, code, says = times.utc(moment, own)
+        self.values.rows[index][self.column.name] = at
+        if code is not None:
+            named = (moment.zone or (own.text if own else None)) if code is Code.ZONE_APPLIED else cell
+            self.tell(named, Read(at, code, says), row)
+        if moment.day_only or self.read.all_midnight:
+            self.values.day_only[self.column.name].add(index)
+        return moment.at
+
+    def _unusable(self, moment: times.Moment | None, beside: Cell, own: times.Zone | None) -> str | None:
+        if moment is None:
+            return times.EXPECTED
+        if beside is not None and own is None:
+            return f"a time zone; {beside!r} is not one"
+        if self.column.local_if and own is None and not moment.zone:
+            return f"its zone in {self.column.local_if.upper()}: the time is local"
+        return None
+
+
 def _read_times(table: Table, column: Column, header: Header, values: Values, answers: Mapping[str, str]) -> None:
     cells = [row.cells.get(column.name) for row in table.rows]
     answer = answers.get(Topic.DAY_ORDER)
     order = times.Order(answer) if answer in set(times.Order) else None
+    read = _moments(column, header, cells, order)
+    beside = any(name in table.headers for name in column.zone_columns)
+    if header.is_local and header.zone is None and not beside and column.decides is Decides.ROW:
+        _ask_for_zone(header, cells, answers)
+    values.day_only[column.name] = set()
+    reading = _TimeColumn(column, read, header.zone, values)
+    values.written[column.name] = [reading.take(index, row) for index, row in enumerate(table.rows)]
+    for (cell, code), (said, rows) in reading.told.items():
+        values.findings.append(_finding(column, cell, code, said, rows))
+    if read.order is not None:
+        numbered = [row.number for cell, row in zip(cells, table.rows, strict=True) if cell and _numbers(read, cell)]
+        how = "decided by the column" if order is None else "as a person answered"
+        says = f"dates in numbers, their order {how}"
+        words = read.order.value.replace("-", " ")
+        values.findings.append(finding(Code.DAY_ORDER, Severity.NOTE, column.name, words, says, "", numbered))
+
+
+def _moments(column: Column, header: Header, cells: Sequence[Cell], order: times.Order | None) -> times.Times:
+    """Every distinct cell as a time; a column that cannot be told apart and decides about rows raises Undecided."""
     try:
-        read = times.read_times([c for c in cells if c is not None], order, header.misread)
+        return times.read_times([cell for cell in cells if cell is not None], order, header.misread)
     except times.Undecidable as problem:
         if column.decides is Decides.ROW:
-            raise Undecided(
-                Topic.DAY_ORDER,
-                f"column {header.text}: {problem.problem}.",
-                [f"{header.text}: {cell}" for cell in problem.cells],
-            ) from problem
-        read = times.Times({cell: None for cell in cells if not is_null(cell)}, None, False)
-    zone = header.zone
-    beside = any(name in table.headers for name in column.zone_columns)
-    if header.is_local and zone is None and not beside and column.decides is Decides.ROW:
-        _ask_for_zone(header, cells, answers)
-    told: dict[tuple[Cell, Code], tuple[Read, list[int]]] = {}
-    written: list[Any] = []
-    day_only: set[int] = set()
-    for i, (cell, row) in enumerate(zip(cells, table.rows, strict=True)):
-        values.rows[i][column.name] = None
-        written.append(None)
-        if is_null(cell):
-            continue
-        moment = read.by_cell[cell]
-        said = next((row.cells[name] for name in column.zone_columns if not is_null(row.cells.get(name))), None)
-        own = times.zone_of(said) if said is not None else zone
-        if moment is None or (said is not None and own is None):
-            lost = Read(
-                None, Code.VALUE_UNREADABLE, times.EXPECTED if moment is None else f"a time zone; {said!r} is not one"
-            )
-            values.lost[i, column.name] = (cell, lost)
-            told.setdefault((cell, lost.code or Code.VALUE_UNREADABLE), (lost, []))[1].append(row.number)
-            continue
-        if column.local_if and own is None and not moment.zone:
-            lost = Read(None, Code.VALUE_UNREADABLE, f"its zone in {column.local_if.upper()}: the time is local")
-            values.lost[i, column.name] = (cell, lost)
-            told.setdefault((cell, Code.VALUE_UNREADABLE), (lost, []))[1].append(row.number)
-            continue
-        at, code, says = times.utc(moment, own)
-        values.rows[i][column.name] = at
-        written[i] = moment.at
-        if moment.day_only or read.all_midnight:
-            day_only.add(i)
-        if code is Code.ZONE_SHIFT:
-            told.setdefault((cell, code), (Read(at, code, says), []))[1].append(row.number)
-        elif code is Code.ZONE_APPLIED:
-            named = moment.zone or (own.text if own else None)
-            told.setdefault((named, code), (Read(at, code, says), []))[1].append(row.number)
-    values.day_only[column.name] = day_only
-    values.written[column.name] = written
-    for (cell, code), (lost_or_said, rows) in told.items():
-        values.findings.append(_finding(column, cell, code, lost_or_said, rows))
-    if read.order is not None:
-        numbered = [
-            row.number for cell, row in zip(cells, table.rows, strict=True) if cell is not None and _numbers(read, cell)
-        ]
-        values.findings.append(
-            finding(
-                Code.DAY_ORDER,
-                Severity.NOTE,
-                column.name,
-                read.order.value.replace("-", " "),
-                "dates in numbers, their order decided by the column"
-                if order is None
-                else "dates in numbers, their order as a person answered",
-                "",
-                numbered,
-            )
-        )
+            details = [f"{header.text}: {cell}" for cell in problem.cells]
+            raise Undecided(Topic.DAY_ORDER, f"column {header.text}: {problem.problem}.", details) from problem
+        return times.Times({cell: None for cell in cells if not is_null(cell)}, None, False)
 
 
 def _ask_for_zone(header: Header, cells: Sequence[Cell], answers: Mapping[str, str]) -> None:

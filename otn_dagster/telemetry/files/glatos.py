@@ -93,40 +93,42 @@ def join(tables: Sequence[Table], typed: Typed) -> list[Table]:
     The joined rows bear the numbers of the deployment sheet. A recovery that was joined is part of its deployment: it counts as a
     row that says the same deployment again. Of several recoveries of one deployment the first stands.
     """
+    recovered = [row for table in tables if table.role == RECOVERY.role for row in table.rows]
     recoveries: dict[tuple[str, ...], Row] = {}
-    for table in tables:
-        for row in table.rows if table.role == RECOVERY.role else []:
-            recoveries.setdefault(_key(row), row)
+    for row in recovered:
+        recoveries.setdefault(_key(row), row)
+    joined: set[tuple[int, int]] = set()
+    result = [_joined(table, tables, recoveries, joined) for table in tables if table.role == DEPLOYMENT.role]
+    for row in recovered:
+        first = recoveries[_key(row)]
+        if (first.sheet, first.number) not in joined:
+            typed.refused.append(_unjoined(row))
+        elif row.cells == first.cells:
+            typed.repeated += 1
+        else:
+            typed.refused.append(_contradicts(row, first))
+    return result
+
+
+def _joined(
+    table: Table, tables: Sequence[Table], recoveries: dict[tuple[str, ...], Row], joined: set[tuple[int, int]]
+) -> Table:
+    """A table of deployments with the cells of their recoveries; (sheet, row) of those go to ``joined``."""
     by_place: dict[tuple[str, ...], list[Row]] = {}
     for key, row in recoveries.items():
         by_place.setdefault(key[:3], []).append(row)
-    joined: set[tuple[int, int]] = set()
-    result = []
-    for table in tables:
-        if table.role != DEPLOYMENT.role:
-            continue
-        rows = []
-        for row in table.rows:
-            recovery = recoveries.get(_key(row)) or _only_one(by_place.get(_key(row)[:3], []), row)
-            if recovery is not None:
-                joined.add((recovery.sheet, recovery.number))
-            rows.append(Row(row.sheet, row.number, _merged(row, recovery)))
-        headers = dict(table.headers)
-        for other in tables:
-            if other.role == RECOVERY.role:
-                headers |= {name: header for name, header in other.headers.items() if name in OF_RECOVERY}
-        headers |= {"recover_glatos_timezone": Header("recover_glatos_timezone", "GLATOS_TIMEZONE")}
-        result.append(Table(**{**vars(table), "rows": rows, "headers": headers}))
-    for table in tables:
-        for row in table.rows if table.role == RECOVERY.role else []:
-            first = recoveries[_key(row)]
-            if (first.sheet, first.number) not in joined:
-                typed.refused.append(_unjoined(row))
-            elif row.cells == first.cells:
-                typed.repeated += 1
-            else:
-                typed.refused.append(_contradicts(row, first))
-    return result
+    rows = []
+    for row in table.rows:
+        recovery = recoveries.get(_key(row)) or _only_one(by_place.get(_key(row)[:3], []), row)
+        if recovery is not None:
+            joined.add((recovery.sheet, recovery.number))
+        rows.append(Row(row.sheet, row.number, _merged(row, recovery)))
+    headers = dict(table.headers)
+    for other in tables:
+        if other.role == RECOVERY.role:
+            headers |= {name: header for name, header in other.headers.items() if name in OF_RECOVERY}
+    headers |= {"recover_glatos_timezone": Header("recover_glatos_timezone", "GLATOS_TIMEZONE")}
+    return Table(**{**vars(table), "rows": rows, "headers": headers})
 
 
 def _unjoined(row: Row) -> Refusal:

@@ -1,7 +1,7 @@
 """A file looked at before anybody has it: what it is, what would be read, refused, asked and remarked upon.
 
 Belongs here: the whole verdict on a file without a node: its kind guessed from its content, its law, its findings. Does not belong
-here: what it would change in what is loaded (``loading/rehearsal.py``).
+here: what it would change in what is loaded (``rehearsal.py``).
 """
 
 import datetime as dt

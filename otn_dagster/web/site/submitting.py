@@ -1,7 +1,7 @@
 """A page to drop a file on: looked at within seconds, row by row, then submitted or discarded.
 
 Belongs here: taking a file's bytes, also in parts, showing the verdict, submitting. Does not belong here: the verdict
-(``telemetry/files/preview.py``), what it would change (``telemetry/loading/rehearsal.py``), loading (the sensor).
+(``telemetry/files/preview.py``), what it would change (``telemetry/rehearsal.py``), loading (the sensor).
 
 A file lies in ``uploads/<token>/`` of the data root until it is submitted or discarded, or a day has passed. The token is the visitor's:
 nobody else finds it. Bytes are appended where the last part ended, so a lost connection costs one part.
@@ -22,12 +22,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry import rehearsal, submissions
 from otn_dagster.telemetry.files import law, preview
 from otn_dagster.telemetry.files.preview import Preview
 from otn_dagster.telemetry.files.reading import kinds_fed
 from otn_dagster.telemetry.files.refusals import Severity
-from otn_dagster.telemetry.loading import rehearsal
 from otn_dagster.telemetry.submissions import KINDS
 from otn_dagster.tracker import board
 from otn_dagster.tracker.follow import submissions as follow_submissions
