@@ -29,6 +29,8 @@ PER_PROJECT = {
 }
 PER_PUSH = {"group_name": GROUP, "owners": OWNERS, "partitions_def": push_dates}
 
+LOADED = ["otn_resources", "otn_animals", "otn_transmitters", "moorings", "otn_detections"]  # what a snapshot freezes
+
 
 def _all_projects_of(name: str) -> dg.AssetDep:
     return dg.AssetDep(name, partition_mapping=push_of_push_project)
@@ -48,6 +50,7 @@ def _multi(key: str) -> dg.MultiPartitionKey:
 
 @dg.asset(
     **PER_PUSH,
+    deps=[dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in LOADED],
     kinds={"parquet"},
     description="Everything loaded by the cut-off, frozen to Parquet in one immutable folder with a manifest of hashes.",
 )

@@ -11,6 +11,7 @@ import yaml
 
 from otn_dagster.config import PROJECT_ROOT
 from otn_dagster.orchestration.build import build_defs
+from otn_dagster.telemetry import kinds, submissions
 
 FIELD_IDS = {
     *(f"P{n}" for n in range(1, 8)),
@@ -69,6 +70,28 @@ def test_blocking_checks_are_those_where_the_notebooks_say_stop(graph: Any):
 def test_the_path_of_data_is_a_chain(graph: Any, chain: list[str]):
     for upstream, downstream in itertools.pairwise(chain):
         assert dg.AssetKey(upstream) in graph.get(dg.AssetKey(downstream)).parent_keys
+
+
+def test_the_lineage_is_one_picture_from_a_file_to_an_extract(graph: Any):
+    def ancestors(key: dg.AssetKey) -> set[str]:
+        above = {parent for parent in graph.get(key).parent_keys}
+        return {key.to_user_string() for key in above}.union(*(ancestors(parent) for parent in above))
+
+    found = ancestors(dg.AssetKey("detection_extracts"))
+    assert {
+        "raw_project",
+        "raw_tags",
+        "raw_deployments",
+        "raw_detections",
+        "raw_events",
+        "raw_vendor",
+        "live_dataset",
+    } <= found
+
+
+def test_each_kind_of_file_is_said_once():
+    assert list(submissions.KINDS) == [kind for kind in submissions.KINDS if kind in kinds.KINDS]
+    assert set(kinds.KINDS) == set(submissions.KINDS)
 
 
 def test_every_room_imports_only_what_is_below_it():

@@ -6,7 +6,7 @@ Belongs here: their shape and defaults. Does not belong here: acting on them.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from otn_dagster.config import Strict, configuration_folder, read_as
 from otn_dagster.telemetry.submissions import KINDS
@@ -48,15 +48,20 @@ class TrackerSettings(Strict):
     dagster_url: str = "http://127.0.0.1:3000"
     web_url: str = "http://127.0.0.1:3001"
     access: Access = Access()
-    second_look: list[Literal["project", "vendor", "tags", "deployments", "detections", "events"]] = []
+    second_look: list[str] = []  # kinds of file whose verification a second person signs
     quarantine: Quarantine = Quarantine()
     mail: MailSettings = MailSettings()
+
+    @field_validator("second_look")
+    @classmethod
+    def _kinds_are_known(cls, value: list[str]) -> list[str]:
+        unknown = [kind for kind in value if kind not in KINDS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not a kind of file, expected some of {', '.join(KINDS)}")
+        return value
 
 
 def load_tracker(folder: Path | None = None) -> TrackerSettings:
     """Read the file, or take the defaults where there is none; raises BadConfiguration naming what is wrong."""
     path = (folder or configuration_folder()) / "tracker.yaml"
     return read_as(TrackerSettings, path) if path.exists() else TrackerSettings()
-
-
-assert KINDS == ["project", "vendor", "tags", "deployments", "detections", "events"]  # what second_look lists
