@@ -23,7 +23,7 @@ async def ready(request: Request) -> Response:
     service = request.app.state.service
     if time.monotonic() > service.ready_until:
         try:
-            await service.query(database.write_something)
+            await service.doors.query(database.write_something)
         except Refused:
             return answer(Health("not ready"), 503, {"Retry-After": "2"})
         service.ready_until = time.monotonic() + 1

@@ -52,7 +52,7 @@ def test_a_new_key_makes_other_records(api, live: LiveNode):
         live.apply()
     found = live.replay(dry_run=False)
     assert found.swapped and found.rows_after == 0  # the delete names the station, and came last
-    api.client.app.state.service._look(False)
+    api.client.app.state.service.refresh()
     api.push([record(hour=5)])
     live.apply()
     assert api.read() == [record(hour=5)]
@@ -161,7 +161,7 @@ def test_a_change_that_was_undone_needs_a_replay_where_something_came_between(ap
     api.push([record()])
     live.apply()
     live.configure(key=["station_id"])
-    api.client.app.state.service._look(False)
+    api.client.app.state.service.refresh()
     api.push([record(temperature=2.0)])
     live.configure()
     with pytest.raises(NeedsReplay, match="the key was"):
@@ -170,7 +170,7 @@ def test_a_change_that_was_undone_needs_a_replay_where_something_came_between(ap
     assert live.apply().rows == 1  # no key twice
     text = {"station_id": "text", "time": "time", "temperature": "text", "depth": "integer", "ok": "boolean"}
     live.configure(fields=text)
-    api.client.app.state.service._look(False)
+    api.client.app.state.service.refresh()
     api.push([{**record(hour=1), "temperature": "warm"}])
     live.configure()
     with pytest.raises(NeedsReplay, match="temperature was text and is number"):
@@ -204,7 +204,7 @@ def test_what_was_deleted_by_its_id_stays_deleted_though_ids_changed(live: LiveN
         live.configure("bare", key=[], fields={"a": "text", "b": "number", "c": "text"})
         live.replay("bare", dry_run=False)
         assert live.rows("select a from live_data.bare") == [("z",)]
-        api.client.app.state.service._look(False)
+        api.client.app.state.service.refresh()
         (left,) = api.call("GET", "/v1/datasets/bare/records").json()["records"]
         api.call("DELETE", f"/v1/datasets/bare/records/{left['_record_id']}")
         live.configure("bare", key=["a"], fields={"a": "text", "b": "number", "c": "text"})

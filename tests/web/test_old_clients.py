@@ -75,7 +75,7 @@ class TestOpendatasoft:
         record_id = api.call("GET", "/v1/datasets/hello/records", token=token).json()["records"][0]["_record_id"]
         assert call(f"{record_id}/delete/", method="GET").status_code == 405
         live.configure("hello", key=[], fields=HELLO, opendatasoft={"enabled": True, "delete_by_get": True})
-        api.client.app.state.service._look(False)
+        api.client.app.state.service.refresh()
         assert call(f"{record_id}/delete", method="GET").json() == {"status": "OK"}
         assert rows(api, live, "hello", token) == []
 

@@ -315,7 +315,7 @@ class TestSwitches:
         assert live.log() == 1 and api.read() == [record()]
         with live.connect() as connection:
             registry.switch(connection, "ctd", "disabled", False, "Naomi", "back in the water")
-        api.client.app.state.service._look(False)
+        api.client.app.state.service.refresh()
         assert api.push([record(hour=1)]).status_code == 200
         actions = live.rows("select action, by, why from platform.live_actions order by 1")
         assert actions == [
@@ -326,7 +326,7 @@ class TestSwitches:
     def test_the_service_says_who_closed_a_dataset(self, api: Any, live: LiveNode):
         with live.connect() as connection:
             registry.switch(connection, "ctd", "disabled", True, "Naomi", "moved")
-        api.client.app.state.service._look(False)
+        api.client.app.state.service.refresh()
         assert api.push([record()]).json()["message"] == "ctd takes no pushes: switched off by Naomi: moved"
 
     def test_unpublishing_hides_and_publishing_shows_the_same(self, api: Any, live: LiveNode):
@@ -441,10 +441,10 @@ def test_without_a_key_the_same_record_is_one_record(live: LiveNode):
 def test_a_dataset_that_is_configured_later_is_served_without_a_restart(api: Any, live: LiveNode):
     live.configure("later")
     token = live.key("later")
-    api.client.app.state.service._look(False)
+    api.client.app.state.service.refresh()
     assert api.push([record()], "later", token=token).status_code == 200
     (live.folder / "live" / "later.yaml").write_text("key: [nothing]", encoding="utf-8")
-    api.client.app.state.service._look(False)
+    api.client.app.state.service.refresh()
     assert api.push([record()], "later", token=token).status_code == 404  # its file is broken; the others go on
     assert api.push([record()], token=live.key(author="n")).status_code == 200
 
@@ -522,13 +522,13 @@ def test_a_push_that_was_kept_stays_kept_whatever_changed_since(api: Any, live: 
     first = api.push(body, **key)
     fields = {"station_id": "text", "time": "time", "temperature": "text"}
     live.configure(fields=fields)
-    api.client.app.state.service._look(False)
+    api.client.app.state.service.refresh()
     again = api.push(body, **key)
     assert (again.status_code, again.json()) == (207, {**first.json(), "replayed": True})
     with live.connect() as connection:
         registry.switch(connection, "ctd", "disabled", True, "N", "x")
     assert api.push(body, **key).status_code == 207
-    api.client.app.state.service._look(False)
+    api.client.app.state.service.refresh()
     assert api.push(body, **key).status_code == 207
     assert api.push(body, **{**key, "headers": {"Idempotency-Key": "other"}}).status_code == 409
     assert live.log() == 1

@@ -219,8 +219,8 @@ def test_without_its_database_the_service_says_so(live: LiveNode):
     token = live.key()
     with Running(live) as running:
         assert running.push(token, [record()])[0] == 200
-        running.service.pool.close()
-        running.service._keys.clear()
+        running.service.doors.pushers.close()
+        running.service.keys.forget()
         status, body, headers = running.push(token, [record()])
         assert (status, body["code"], headers["retry-after"]) == (503, "unavailable", "2")
         connection = http.client.HTTPConnection("127.0.0.1", running.port)

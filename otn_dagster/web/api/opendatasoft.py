@@ -19,7 +19,8 @@ from otn_dagster.web.answers import CODES, Refused, answer
 from otn_dagster.web.api import pushing
 from otn_dagster.web.api.bodies import body_of, kind_of
 from otn_dagster.web.api.pushing import Wanted
-from otn_dagster.web.service import Served, Service
+from otn_dagster.web.served import Served
+from otn_dagster.web.service import Service
 
 BASE = "/api/push/1.0/{dataset}/{resource}"
 CODE_NAMES = {"invalid_records": "validation_error", "malformed_json": "bad_request", "no_records": "bad_request"}

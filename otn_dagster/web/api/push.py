@@ -33,7 +33,8 @@ from otn_dagster.web.api import pushing
 from otn_dagster.web.api.bodies import body_of, kind_of
 from otn_dagster.web.api.parameters import flag, number, one_of, parameters, token_of, whole
 from otn_dagster.web.api.pushing import Kept, Wanted
-from otn_dagster.web.service import Served, Service
+from otn_dagster.web.served import Served
+from otn_dagster.web.service import Service
 
 MOST_KEY_LENGTH = 200
 OF_REPLACEMENTS = "replacement "
@@ -116,7 +117,7 @@ async def push_state(request: Request) -> Response:
     service, name = _service(request), request.path_params["dataset"]
     author = await _looker(service, request, name)
     seq = whole(request.path_params["seq"])
-    row = await service.query(lambda connection: history.push(connection, name, seq, author))
+    row = await service.doors.query(lambda connection: history.push(connection, name, seq, author))
     if row is None:
         raise Refused("not_found", f"{name} has no push {seq}")
     number, op, author, received_at, count, refused, version, at, *outcome = row
@@ -136,7 +137,7 @@ async def errors(request: Request) -> Response:
     given = parameters(request, "since", "limit")
     since = reading.moment(given["since"]) if "since" in given else None
     most = number(given, "limit", 100, 1, 1000)
-    rows = await service.query(lambda connection: history.refused(connection, name, since, author, most))
+    rows = await service.doors.query(lambda connection: history.refused(connection, name, since, author, most))
     found = [
         RefusedShown(
             reading.plain(at), author, code, message, seq, index, field, msgspec.json.decode(body) if body else None
@@ -149,7 +150,7 @@ async def errors(request: Request) -> Response:
 async def _looker(service: Service, request: Request, name: str) -> str | None:
     """Whose pushes may be looked at: with the right to read everybody's (None), else one's own."""
     token = token_of(request)
-    key = await service.key_of(token) if token else None
+    key = await service.keys.of(token) if token else None
     if key is None:
         raise Refused("bad_key")
     served, key = await pushing.authorise(service, token, name, key.rights[0])
@@ -283,7 +284,7 @@ def _batch_id(request: Request) -> str:
 
 async def _batch(service: Service, work: Any) -> Any:
     try:
-        return await service.query(work)
+        return await service.doors.query(work)
     except batches.BatchProblem as error:
         raise Refused(error.code, str(error)) from None
 

@@ -17,7 +17,8 @@ from otn_dagster.live.keys import Key
 from otn_dagster.live.log import Logged, Push, Refusal
 from otn_dagster.live.records import Fault, Parsed
 from otn_dagster.web.answers import CODES, Refused
-from otn_dagster.web.service import Served, Service
+from otn_dagster.web.served import Served
+from otn_dagster.web.service import Service
 
 LARGE = 256_000  # bytes beyond which work goes to a thread, so that others are not kept waiting
 
@@ -59,14 +60,14 @@ async def authorise(service: Service, token: str | None, name: str, right: str) 
     """The dataset and the key, where the key has the right; raises Refused. Without a good key, nothing is told of a dataset."""
     if not token:
         raise Refused("bad_key")
-    key = await service.key_of(token)
+    key = await service.keys.of(token)
     if key.dataset != name:
         raise Refused("scope", f"this key is for another dataset than {name[:60]}")
     if right not in key.rights:
         raise Refused("scope", f"this key may {', '.join(key.rights)}, not {right}")
-    if name not in service.served:
+    if name not in service.datasets:
         raise Refused("not_found", f"there is no dataset {name}")
-    return service.served[name], key
+    return service.datasets[name], key
 
 
 def count_request(service: Service, served: Served, key: Key) -> None:
@@ -109,7 +110,7 @@ async def _kept_before(service: Service, served: Served, key: Key, body: bytes, 
     if wanted.idempotency_key is None or wanted.dry_run:
         return None
     name, idempotency_key, digest = served.dataset.name, wanted.idempotency_key, _digest(wanted, body)
-    found = await service.query(
+    found = await service.doors.query(
         lambda connection: log.kept_before(connection, name, key.author, idempotency_key, digest)
     )
     if found is None:

@@ -22,7 +22,8 @@ from otn_dagster.live.table import STORE
 from otn_dagster.web.answers import DatasetShown, FieldShown, Page, Refused, answer
 from otn_dagster.web.api import pushing
 from otn_dagster.web.api.parameters import number, one_of, parameters, token_of
-from otn_dagster.web.service import Served, Service
+from otn_dagster.web.served import Served
+from otn_dagster.web.service import Service
 
 MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 RECORDS_A_PAGE, MOST_RECORDS_A_PAGE = 1_000, 10_000
@@ -33,7 +34,7 @@ EVERYBODY = Limits(requests_per_second=50)
 
 async def _readable(request: Request) -> tuple[Service, Served]:
     service, name = request.app.state.service, request.path_params["dataset"]
-    served = service.served.get(name)
+    served = service.datasets.get(name)
     if served is None or served.dataset.read != "everyone":
         served, key = await pushing.authorise(service, token_of(request), name, "read")
         service.quotas.request(f"reads of {key.kid}", served.dataset.limits)
@@ -45,7 +46,7 @@ async def _readable(request: Request) -> tuple[Service, Served]:
 async def show_dataset(request: Request) -> Response:
     """GET the dataset: its fields and key."""
     service, served = await _readable(request)
-    if (await service.read(lambda connection: registry.switches(connection, served.dataset))).unpublished:
+    if (await service.doors.read(lambda connection: registry.switches(connection, served.dataset))).unpublished:
         raise Refused("not_found")
     schema = served.schema
     fields = {name: FieldShown(f.type, f.required, f.units, f.description) for name, f in schema.fields.items()}
@@ -78,7 +79,7 @@ async def _ask(service: Service, served: Served, question: Question, make: Any) 
         return make(reading.ask(connection, served.dataset, question))
 
     try:
-        return await service.read(ask)
+        return await service.doors.read(ask)
     except NotReadable as error:
         raise Refused("not_found", str(error)) from None
     except BadQuestion as error:
@@ -150,7 +151,7 @@ async def read_file(request: Request) -> Response:
         path = files.path_of(live_data(service.settings), sha256)
     except ValueError:
         raise Refused("not_found") from None
-    kind = await _ask(service, served, Question(limit=1), lambda _: None) or await service.read(
+    kind = await _ask(service, served, Question(limit=1), lambda _: None) or await service.doors.read(
         lambda connection: _content_type(connection, served, sha256)
     )
     if kind is None or not path.exists():

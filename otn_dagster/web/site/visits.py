@@ -78,10 +78,10 @@ class Visit:
         """Who visits: looked up anew for every page, so that a session that ended shows nothing more."""
         service: Service = request.app.state.service
         token = request.cookies.get(cookie(service.tracker, SESSION))
-        if not service.knows_session(token):  # strangers share what strangers may ask
+        if not service.sessions.knows(token):  # strangers share what strangers may ask
             service.quotas.request("visitors", STRANGERS)
-        person = await service.visit(lambda connection: people.of_session(connection, token)) if token else None
-        service.remember_session(token, person is not None)
+        person = await service.doors.visit(lambda connection: people.of_session(connection, token)) if token else None
+        service.sessions.remember(token, person is not None)
         return cls(request, service, service.tracker, token if person else None, person)
 
     @property
@@ -97,13 +97,15 @@ class Visit:
     def reader(self) -> Reader:
         """What they may see."""
         open_live = tuple(
-            name for name, one in self.service.served.items() if one.dataset.read == "everyone" and not one.unpublished
+            name
+            for name, one in self.service.datasets.items()
+            if one.dataset.read == "everyone" and not one.unpublished
         )
         return Reader(self.person, self.settings.access, open_live)
 
     async def ask[Found](self, question: Callable[[Connection], Found]) -> Found:
         """Ask the database."""
-        return await self.service.visit(question)
+        return await self.service.doors.visit(question)
 
     def parameter(self, name: str) -> str | None:
         """A parameter of the address, once."""
@@ -215,7 +217,7 @@ def page(endpoint: Callable[[Visit], Awaitable[Answer]]) -> Callable[[Request], 
         try:
             visit = await Visit.of(request)
             made = await endpoint(visit)
-            return await visit.service.make(made) if callable(made) and not isinstance(made, Response) else made
+            return await visit.service.doors.make(made) if callable(made) and not isinstance(made, Response) else made
         except Stop as stop:
             return _stopped(request, visit, stop)
         except Refused as refused:
