@@ -4,7 +4,8 @@ Belongs here: what a person who runs a node may set, with its default and its me
 Does not belong here: anything that opens a connection or a file of data.
 
 Environment: ``OTN_DATA`` (data root, default ``./data``), ``OTN_DATABASE_URL`` (any PostgreSQL; without it an
-embedded server is started), ``OTN_CONFIG`` (folder of the yaml files, default ``config/`` of the project).
+embedded server is started), ``OTN_HOME`` (folder of the node, default the current one), ``OTN_CONFIG`` (folder of the yaml files,
+default ``config/`` of the node).
 """
 
 import datetime as dt
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from otn_dagster.explained import Explained, Unknown
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_BESIDE = Path(__file__).resolve().parent / "beside"  # in a wheel: what stands beside the package in a checkout
 
 
 class BadConfiguration(Explained, ValueError):
@@ -36,9 +38,30 @@ _SAFE = getattr(
 )  # the same language, ten times as fast: every step reads its settings
 
 
+def shipped() -> Path:
+    """Where ``config/``, ``dagster.yaml``, ``workspace.yaml``, ``assets/`` and ``sensors/`` are as they were shipped."""
+    return _BESIDE if _BESIDE.is_dir() else PROJECT_ROOT
+
+
+def home() -> Path:
+    """The folder of this node, with its ``config/``, ``dagster.yaml`` and ``workspace.yaml``.
+
+    ``OTN_HOME``; or the first of the current folder and those above it that has them; or the checkout. Raises BadConfiguration.
+    """
+    if os.environ.get("OTN_HOME"):
+        return Path(os.environ["OTN_HOME"]).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "config" / "nodes.yaml").is_file() and (folder / "workspace.yaml").is_file():
+            return folder
+    if shipped() == PROJECT_ROOT:
+        return PROJECT_ROOT
+    raise BadConfiguration(f"{here} is not the folder of a node; `otn-dagster init` makes one, or set OTN_HOME")
+
+
 def configuration_folder() -> Path:
     """Where the yaml files are."""
-    return Path(os.environ.get("OTN_CONFIG") or PROJECT_ROOT / "config")
+    return Path(os.environ["OTN_CONFIG"]) if os.environ.get("OTN_CONFIG") else home() / "config"
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -56,7 +79,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def explain(path: Path, error: ValidationError) -> str:
     """What is wrong with a file: each key, what was found, what was expected."""
-    lines = [f"{'.'.join(str(p) for p in e['loc'])}: found {e['input']!r}, {e['msg'].lower()}" for e in error.errors()]
+    lines = []
+    for problem in error.errors():
+        says = problem["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"{where}: found {problem['input']!r}, {says[:1].lower()}{says[1:]}")
     return f"{path}: " + "; ".join(lines)
 
 

@@ -4,9 +4,11 @@ Belongs here: connections and schema versions. Does not belong here: what any ta
 and the embedded server's life (``embedded.py``).
 """
 
+import datetime as dt
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -87,6 +89,26 @@ def connect(settings: Settings) -> Iterator[Connection]:
     with psycopg.connect(ready(database_url(settings))) as connection:
         connection.execute("set time zone 'UTC'")
         yield connection
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a server says of itself; ``revision`` is that of the schema, ``clock`` its time."""
+
+    server: str
+    postgis: str | None
+    revision: str | None
+    clock: dt.datetime
+
+
+def describe(connection: Connection) -> Description:
+    """Versions and clock of a server."""
+    row = connection.execute(
+        "select current_setting('server_version'), (select extversion from pg_extension where extname = 'postgis'),"
+        " (select version_num from platform.schema_version), clock_timestamp()"
+    ).fetchone()
+    assert row is not None
+    return Description(row[0].split()[0], row[1], row[2], row[3])
 
 
 def lock_for(connection: Connection, locks: int, subject: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from otn_dagster.config import PROJECT_ROOT, Settings
+from otn_dagster.config import Settings, home
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.explained import Explained
 
@@ -48,7 +48,7 @@ class ChildServer:
         # A session of its own: Ctrl-C reaches this process, which then stops the children in order.
         self._process = subprocess.Popen(
             [sys.executable, "-m", *self.command()],
-            cwd=PROJECT_ROOT,
+            cwd=home(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

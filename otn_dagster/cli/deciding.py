@@ -11,7 +11,6 @@ import typer
 from otn_dagster import database, decisions
 from otn_dagster.cli.options import Who, Why, console, node
 from otn_dagster.telemetry import cutoffs, overrides
-from otn_dagster.tracker import questions
 
 app = typer.Typer()
 
@@ -40,6 +39,8 @@ def decide(
     why: Why,
 ) -> None:
     """Decide what waits; the next `load` (or the sensor) goes on accordingly."""
+    from otn_dagster.tracker import questions
+
     with node() as config, database.connect(config.settings) as connection:
         asked = questions.decide(connection, config.tracker, number, decision, by, why)
     console.print(f"{asked.topic.replace('_', ' ')} of {asked.subject}: {decision}", markup=False)

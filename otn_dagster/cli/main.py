@@ -12,16 +12,17 @@ from typing import Annotated
 import typer
 
 from otn_dagster import database
-from otn_dagster.cli import deciding
+from otn_dagster.cli import deciding, setting_up
 from otn_dagster.cli.check import check
 from otn_dagster.cli.groups import Group, with_groups
-from otn_dagster.cli.options import AsJson, console, explained, node, stop
+from otn_dagster.cli.options import AsJson, console, explained, node, progress, stop
+from otn_dagster.config import load_settings
 from otn_dagster.embedded import EmbeddedServer
-from otn_dagster.node import NodeConfig
 from otn_dagster.telemetry import cutoffs
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(check)
+app.add_typer(setting_up.app)
 app.add_typer(deciding.app)
 
 
@@ -33,14 +34,17 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """One ocean-data node that anybody can run."""
     # Every process that follows, wherever it works, means the same data root.
+    if context.invoked_subcommand in ("init", "check"):
+        return  # they need no node
     with explained():
-        os.environ["OTN_DATA"] = str(NodeConfig().settings.data)
+        os.environ["OTN_DATA"] = str(load_settings().data)
 
 
 @app.command()
@@ -49,8 +53,8 @@ def load(as_json: AsJson = False) -> None:
     from otn_dagster.cli.outcomes import show_load
     from otn_dagster.orchestration import headless
 
-    with node() as config, console.status("looking into incoming/") as status:
-        outcome = headless.load(config, lambda text: status.update(f"loading {text}"))
+    with node() as config, progress("loading") as show:
+        outcome = headless.load(config, show)
     if as_json:
         print(json.dumps(headless.as_json(outcome), indent=1, default=str))
     else:
@@ -73,10 +77,8 @@ def push(
     if push_date not in known:
         ahead = next((f"The next one is {date}." for date in known if date > push_date), "None is announced after it.")
         raise stop(f"{push_date} is not a push date. {ahead} Announce others in config/pushes.yaml.")
-    with node() as config, console.status(f"push of {push_date}") as status:
-        outcome = headless.push(
-            config.settings, push_date, lambda step: status.update(f"push of {push_date}: {step}"), issue_link
-        )
+    with node() as config, progress(f"push of {push_date}") as show:
+        outcome = headless.push(config.settings, push_date, show, issue_link)
     if as_json:
         print(json.dumps(headless.as_json(outcome), indent=1, default=str))
     else:
@@ -127,7 +129,7 @@ def serve(
 @app.command()
 def down() -> None:
     """Stop the embedded database, where one was left running."""
-    EmbeddedServer(NodeConfig().settings.data).stop()
+    EmbeddedServer(load_settings().data).stop()
 
 
 @app.command()
@@ -156,7 +158,7 @@ def legacy(
     """Write a project's extracts in the lower-case layout of before 2025, for tools that need it."""
     from otn_dagster.telemetry.push.legacy_extracts import write_legacy
 
-    written = list(write_legacy(NodeConfig().settings, push_date, collection, out))
+    written = list(write_legacy(load_settings(), push_date, collection, out))
     if not written:
         raise stop(f"the push of {push_date} wrote no extracts for {collection}; nothing was written to {out}")
     for path in written:

@@ -134,7 +134,7 @@ def _settled(settings: Settings, files: list) -> tuple[int, int]:
 
 def _push(settings: Settings, console: Console, push_date: str) -> bool:
     with console.status(f"push of {push_date}") as status:
-        outcome = headless.push(settings, push_date, lambda step: status.update(f"push of {push_date}: {step}"))
+        outcome = headless.push(settings, push_date, lambda step, *_: status.update(f"push of {push_date}: {step}"))
     if not outcome.good:
         console.print(f"[red]the push of {push_date} failed:[/] {outcome.error}")
         return False

@@ -1,4 +1,12 @@
-"""Everything of the package that imports Dagster: what it builds, its resources, partitions, jobs, and runs without a server.
+"""Everything of the package that imports Dagster: what it builds, its resources, jobs, partitions, and runs without a server.
 
-Does not belong here: any step itself. Assets and sensors stand at the top level, in ``assets/`` and ``sensors/``.
+Belongs here: Dagster. Does not belong here: what an asset or a sensor does (``assets/``, ``sensors/``), any rule of a domain.
 """
+
+import sys
+
+from otn_dagster.config import PROJECT_ROOT, shipped
+
+# In a wheel assets/ and sensors/ lie inside the package, so that no two names as common stand among everybody's modules.
+if shipped() != PROJECT_ROOT and str(shipped()) not in sys.path:
+    sys.path.append(str(shipped()))

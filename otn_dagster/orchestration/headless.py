@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from otn_dagster import database
-from otn_dagster.config import PROJECT_ROOT, Settings
+from otn_dagster.config import Settings, home
 from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import partitions
 from otn_dagster.orchestration.checks import was_not_evaluated
@@ -30,7 +30,7 @@ from otn_dagster.tracker.receipt import receipt
 
 LONGEST_COMPARISON_SECONDS = 3600.0
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-Progress = Callable[[str], None]
+Progress = Callable[[str, int, int], None]  # what begins now, its number from 1, of how many
 
 
 @dataclass
@@ -90,18 +90,20 @@ def as_json(outcome: LoadOutcome | PushOutcome) -> dict[str, Any]:
 
 
 def dagster_instance() -> dg.DagsterInstance:
-    """The instance that ``dagster dev`` uses: DAGSTER_HOME, or ``dagster.yaml`` of the project."""
+    """The instance that ``dagster dev`` uses: DAGSTER_HOME, or ``dagster.yaml`` of the node."""
     if os.environ.get("DAGSTER_HOME"):
         return dg.DagsterInstance.get()
     from dagster._core.instance.ref import InstanceRef
 
-    os.chdir(PROJECT_ROOT)  # dagster.yaml says where things are relative to the project
-    home = Path(".dagster")
-    home.mkdir(exist_ok=True)
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(PROJECT_ROOT)))
+    os.chdir(home())  # dagster.yaml says where things are relative to the node's folder
+    records = Path(".dagster")
+    records.mkdir(exist_ok=True)
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(records), config_dir=str(home())))
 
 
-def load(config: NodeConfig, progress: Progress = lambda text: None, settle_seconds: float = 1.0) -> LoadOutcome:
+def load(
+    config: NodeConfig, progress: Progress = lambda what, number, of: None, settle_seconds: float = 1.0
+) -> LoadOutcome:
     """Load everything in ``incoming/`` that is not loaded yet, and whatever waited and may go on now."""
     settings, outcome = config.settings, LoadOutcome()
     started: set[str] = set()
@@ -119,7 +121,7 @@ def load(config: NodeConfig, progress: Progress = lambda text: None, settle_seco
             for submission, key in [(s, k) for s, k in ready if s.kind == first_kind]:
                 started.add(key)
                 touched[submission.submission_key] = submission
-                progress(submission.submission_key)
+                progress(submission.submission_key, len(started), len(started | {key for _, key in ready}))
                 partitions_name = partitions.submissions[submission.kind].name
                 assert partitions_name is not None
                 instance.add_dynamic_partitions(partitions_name, [submission.submission_key])
@@ -190,7 +192,7 @@ def runs_under_way() -> tuple[int, list[str]]:
 def push(
     settings: Settings,
     push_date: str,
-    progress: Progress = lambda text: None,
+    progress: Progress = lambda what, number, of: None,
     git_issue_link: str | None = None,
 ) -> PushOutcome:
     """Run every step of a push, in order; a step that fails ends it, and running it again goes on with the same bytes."""
@@ -198,7 +200,7 @@ def push(
     with dagster_instance() as instance:
         repository = _repository()
         for step in PUSH:
-            progress(step.job_name)
+            progress(step.job_name, step.number, len(PUSH) + 2)
             projects = list(instance.get_dynamic_partitions("projects"))
             tags = {**step.tags(push_date, projects), "otn/push_date": push_date}
             config: dict[str, Any] = dict(QUIET)
@@ -214,8 +216,10 @@ def push(
                 break
     _describe(settings, outcome)
     if outcome.good and not outcome.rehearsal:
-        for job, key in (("send_mails", None), (COMPLETE.job_name, push_date)):
-            progress(job)
+        for number, (job, key) in enumerate(
+            (("send_mails", None), (COMPLETE.job_name, push_date)), start=len(PUSH) + 1
+        ):
+            progress(job, number, len(PUSH) + 2)
             run_job(job, key)
     return outcome
 

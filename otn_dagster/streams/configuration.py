@@ -178,14 +178,19 @@ def _read(path: Path, defaults: dict[str, Any], by_stream_name: dict[str, dict[s
     return stream
 
 
+def stores(settings: Settings, streams: StreamSettings) -> Location:
+    """Where all stores lie."""
+    return _location(streams.store, "OTN_STREAMS_URL", settings.data / "streams" / "stores")
+
+
 def store_location(settings: Settings, streams: StreamSettings, key: str) -> Location:
     """Where the store of a stream lies."""
-    return _location(streams.store, "OTN_STREAMS_URL", settings.data / "streams" / "stores").below(key)
+    return stores(settings, streams).below(key)
 
 
 def qc_location(settings: Settings, streams: StreamSettings, key: str) -> Location:
     """Where the QC flags of a stream lie."""
-    return _location(streams.store, "OTN_STREAMS_URL", settings.data / "streams" / "stores").below(f"{key}.qc")
+    return stores(settings, streams).below(f"{key}.qc")
 
 
 def published_location(settings: Settings, streams: StreamSettings, key: str) -> Location:
