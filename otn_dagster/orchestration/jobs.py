@@ -5,7 +5,6 @@ Belongs here: which assets run together. Does not belong here: when (``sensors/`
 
 import dagster as dg
 
-from otn_dagster.orchestration import partitions
 from otn_dagster.orchestration.pushing import COMPLETE, PUSH
 from otn_dagster.telemetry import kinds
 
@@ -18,7 +17,6 @@ def _load(kind: str):
     return dg.define_asset_job(
         f"load_{kind}",
         _with_checks(*kinds.ASSETS[kind]),
-        partitions_def=partitions.submissions[kind],
         description=f"Loads one submission of kind {kind}.",
     )
 
@@ -30,20 +28,17 @@ complete_push = COMPLETE.job
 ask_stream = dg.define_asset_job(
     "ask_stream",
     dg.AssetSelection.assets("stream_request"),
-    partitions_def=partitions.streams,
     description="Asks the source of one stream for its data.",
 )
 ingest_stream = dg.define_asset_job(
     "ingest_stream",
     dg.AssetSelection.assets("stream_store", "stream_zarr", "stream_qc")
     | dg.AssetSelection.checks_for_assets("stream_store"),
-    partitions_def=partitions.streams,
     description="Ingests what is complete of one stream, publishes and flags it.",
 )
 find_gaps = dg.define_asset_job(
     "find_gaps",
     dg.AssetSelection.assets("stream_gaps"),
-    partitions_def=partitions.streams,
     description="Compares one stream with its source.",
 )
 look_for_news = dg.define_asset_job(
@@ -62,7 +57,6 @@ collect_old_versions = dg.define_asset_job(
 join_ocean = dg.define_asset_job(
     "join_ocean",
     dg.AssetSelection.assets("detections_with_ocean"),
-    partitions_def=partitions.push_dates,
     description="Joins a push's detections with streams.",
 )
 STREAMS = [join_ocean, ask_stream, ingest_stream, find_gaps, look_for_news, describe_streams, collect_old_versions]
@@ -70,13 +64,11 @@ STREAMS = [join_ocean, ask_stream, ingest_stream, find_gaps, look_for_news, desc
 apply_live = dg.define_asset_job(
     "apply_live",
     dg.AssetSelection.assets("live_dataset").without_checks(),
-    partitions_def=partitions.live_datasets,
     description="Applies what was pushed to one live dataset.",
 )
 submit_live_detections = dg.define_asset_job(
     "submit_live_detections",
     dg.AssetSelection.assets("live_submissions"),
-    partitions_def=partitions.live_datasets,
     description="Writes the receiver-days of one dataset of detections into incoming/.",
 )
 LIVE = [apply_live, submit_live_detections]

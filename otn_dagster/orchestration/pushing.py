@@ -10,8 +10,6 @@ from functools import cached_property
 
 import dagster as dg
 
-from otn_dagster.orchestration.partitions import push_dates, push_projects
-
 
 @dataclass(frozen=True)
 class PushStep:
@@ -33,7 +31,6 @@ class PushStep:
         return dg.define_asset_job(
             self.job_name,
             selection=dg.AssetSelection.assets(*self.assets) | dg.AssetSelection.checks_for_assets(*self.assets),
-            partitions_def=push_projects if self.per_project else push_dates,
             description=f"Step {self.number} of a push: {', '.join(self.assets)}.",
         )
 

@@ -75,9 +75,8 @@ def join(
         stream, store = streams[key]
         frames.append(_join_stream(matched, stream, store, snapshot, within_km, within_hours))
     table = pl.concat(frames).sort("collectioncode", "det_key", "stream", "variable")
-    partial = folder / f".{FILE}"
-    table.write_parquet(partial)
-    partial.replace(folder / FILE)
+    with files.replacing(folder / FILE) as aside:
+        table.write_parquet(aside)
     return Joined(folder / FILE, table.height, matched.height, table["det_key"].n_unique(), pins)
 
 

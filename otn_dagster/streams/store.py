@@ -176,7 +176,7 @@ class StreamStore:
 
     def bytes_stored(self) -> int:
         """Bytes of all chunks of all versions."""
-        return self.repository.total_chunks_storage()
+        return self.repository.chunk_storage_stats().native_bytes
 
     def _move(self, snapshot: str, expected: str) -> None:
         if self.repository.lookup_branch(MAIN) == snapshot:
