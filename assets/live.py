@@ -28,7 +28,7 @@ PER_DATASET: dict[str, Any] = {"group_name": "live", "owners": OWNERS, "partitio
 )
 def live_dataset(context: dg.AssetExecutionContext, live: Live) -> dg.MaterializeResult:
     """Take the fetched file that waits, if any; apply the log."""
-    taken, applied = live.bring_up_to_date(context.partition_key, context.run_id)
+    taken, applied = live.bring_up_to_date(context.partition_key, context.run.run_id)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(str(applied.to_seq)), metadata=_metadata(live, applied, taken)
     )

@@ -14,7 +14,14 @@ from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import push_dates, push_of_push_project, push_projects
 from otn_dagster.orchestration.resources import Lake, NodeDatabase, actor_of
 from otn_dagster.telemetry import cutoffs, plots
-from otn_dagster.telemetry.push import certificate, extracts, extracts_list, matching, snapshot, verification
+from otn_dagster.telemetry.push import (
+    certificate,
+    delivering,
+    extracts_list,
+    matching,
+    snapshot,
+    verification,
+)
 from otn_dagster.telemetry.push.report import report as write_report
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.follow import pushes as follow_pushes
@@ -165,14 +172,14 @@ def detection_extracts_list(
 )
 def detection_extracts(context: dg.AssetExecutionContext, lake: Lake) -> None:
     """Write what the list names."""
-    for key, date, project in _keys(context):
-        listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE).filter(
-            pl.col("collectioncode") == project
-        )
-        written = extracts.write_extracts(lake.context(date), listed, project, lake.folder(date))
-        files = [{"file": name, **entry} for name, entry in sorted(written.items())]
+    keys = {project: (key, date) for key, date, project in _keys(context)}
+    date = next(date for _, date in keys.values())
+    listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
+    written = delivering.write_extracts(lake.context(date), listed, list(keys), lake.folder(date))
+    for project, (key, _) in keys.items():
+        files = [{"file": name, **entry} for name, entry in sorted(written[project].items())]
         rows = sum(row["rows"] for row in files if str(row["file"]).endswith(".zip"))
-        metadata: dict = {"dagster/row_count": rows, "extracts": listed.height}
+        metadata: dict = {"dagster/row_count": rows, "extracts": len(files) // 2}
         if files:
             metadata["files"] = markdown_table(files)
             metadata["folder"] = dg.MetadataValue.path(str(lake.folder(date) / "extracts" / project))
@@ -220,11 +227,12 @@ def push_certificate(context: dg.AssetExecutionContext, database: NodeDatabase, 
 )
 def push_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
     """Write each project's report."""
-    for key, date, project in _keys(context):
-        listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE).filter(
-            pl.col("collectioncode") == project
-        )
-        made = write_report(lake.context(date), listed, project, lake.folder(date))
+    keys = _keys(context)
+    date = keys[0][1]
+    shared, every = lake.context(date), pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
+    for key, _, project in keys:
+        listed = every.filter(pl.col("collectioncode") == project)
+        made = write_report(shared, listed, project, lake.folder(date))
         metadata: dict = {
             "report": dg.MetadataValue.md(made.text),
             "changes": made.changes["detections"].sum(),

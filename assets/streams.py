@@ -51,7 +51,7 @@ def stream_request(context: dg.AssetExecutionContext, config: Ask, streams: Stre
     harvester, key = streams.harvester(), context.partition_key
     try:
         asked = asking.ask(
-            harvester, key, "refresh" if config.refresh else "append", config.force, by=f"run {context.run_id[:8]}"
+            harvester, key, "refresh" if config.refresh else "append", config.force, by=f"run {context.run.run_id[:8]}"
         )
     except (SourceUnavailable, NothingThere, KeyError) as error:
         raise dg.Failure(f"{key}: {error}") from error

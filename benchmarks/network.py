@@ -12,9 +12,11 @@ import numpy as np
 import polars as pl
 
 from otn_dagster.telemetry.inputs import DEPLOYMENTS, DETECTIONS, SEGMENTS
-from otn_dagster.telemetry.push.snapshot import MANIFEST, TABLES, Snapshot
+from otn_dagster.telemetry.push.snapshot import MANIFEST, Snapshot
+from otn_dagster.telemetry.push.tables import TABLES
 
 HOUR, DAY = 3_600_000, 86_400_000
+SCHEMAS = {table.name: table.schema for table in TABLES} | {"deployments": DEPLOYMENTS, "clock_segments": SEGMENTS}
 START = 1_451_606_400_000  # 2016-01-01
 YEARS = 10
 ROWS_PER_PROJECT = 25_000
@@ -120,13 +122,13 @@ def _tags(random: np.random.Generator, codes: list[str]) -> tuple[pl.DataFrame, 
         release_latitude=pl.lit(44.0),
         release_longitude=pl.lit(-63.0),
     )
-    schema = TABLES["tags"][1]
+    schema = SCHEMAS["tags"]
     tags = tags.with_columns(
         pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in tags.columns
     )
     transmitters = pl.DataFrame({"transmitter_key": np.arange(int(count * 1.12)) + 1})
     transmitters = transmitters.with_columns(transmitter=pl.format("A69-1602-{}", "transmitter_key"))
-    return tags.select(list(schema)).cast(schema), transmitters.cast(TABLES["transmitters"][1])  # type: ignore[arg-type]
+    return tags.select(list(schema)).cast(schema), transmitters.cast(SCHEMAS["transmitters"])  # type: ignore[arg-type]
 
 
 def _write_tables(
@@ -153,7 +155,7 @@ def _write_tables(
         ),
     }
     written = {}
-    for name, (_, schema) in {**TABLES, "deployments": ("", DEPLOYMENTS), "clock_segments": ("", SEGMENTS)}.items():
+    for name, schema in SCHEMAS.items():
         frame = frames.get(name, pl.DataFrame(schema=schema))
         frame = frame.with_columns(
             pl.lit(None, kind).alias(column) for column, kind in schema.items() if column not in frame.columns

@@ -50,6 +50,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     aside.rename(path)
 
 
+def remove_folder(path: Path) -> None:
+    """A folder and what is in it, if it is there. Safe to repeat."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def write(path: Path, content: str | bytes) -> Path:
     """A small file, whole or not at all; text as UTF-8."""
     with replacing(path) as aside:

@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from otn_dagster import database
 from otn_dagster.config import PROJECT_ROOT, Settings, load_settings
@@ -22,6 +23,13 @@ REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 # How long an example takes says something of the machine, and nothing of the code.
 hypothesis.settings.register_profile("otn", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("otn")
+
+
+@pytest.fixture(autouse=True)
+def no_instance_is_left() -> Iterator[None]:
+    """A Dagster instance that a test left open is remembered by Dagster after it is gone, and breaks whoever loads definitions next."""
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture

@@ -304,7 +304,7 @@ def test_secrets_are_for_the_source_alone_and_in_no_message(
     assert "hidden" not in said and "s3cr" not in said and "answered 403" in said
     from otn_dagster.config import BadConfiguration
 
-    with pytest.raises(BadConfiguration, match="do not belong into the url"):
+    with pytest.raises(BadConfiguration, match="do not belong into the URL"):
         configure(live, "ftp://user:password@host/x.csv")
 
 

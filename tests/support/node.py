@@ -5,15 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from otn_dagster import database, files
 from otn_dagster.config import Settings
 from otn_dagster.demo.network import PROJECTS, Project
 from otn_dagster.node import NodeConfig
 from otn_dagster.telemetry import cutoffs, intake, submissions
 from otn_dagster.telemetry.kinds import KINDS
-from otn_dagster.telemetry.push import certificate, extracts, extracts_list, matching, snapshot
+from otn_dagster.telemetry.push import certificate, delivering, extracts, extracts_list, matching, snapshot
 from otn_dagster.tracker import drift
 from otn_dagster.tracker.follow import catch_up
 
@@ -111,8 +109,7 @@ class Node:
         matches = matching.match(frozen, folder, None if full else before)
         listed = extracts_list.write_list(matches, before[1] if before else None, frozen.table("projects"), folder)
         context = extracts.Context.of(frozen, matches)
-        for code in listed["collectioncode"].unique().sort():
-            extracts.write_extracts(context, listed.filter(pl.col("collectioncode") == code), code, folder)
+        delivering.write_extracts(context, listed, listed["collectioncode"].unique().sort().to_list(), folder)
         certificate.certify(frozen, matches, listed, folder)
         if finish:
             with self.connect() as connection:

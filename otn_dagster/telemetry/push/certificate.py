@@ -9,20 +9,25 @@ doubled anywhere on the way breaks one of them.
 import hashlib
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from otn_dagster import files
 from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push import attention
-from otn_dagster.telemetry.push.extracts import FILE_WORD, OUTCOMES_OF, file_stem
+from otn_dagster.telemetry.push.extracts import FILE_WORD, file_stem
 from otn_dagster.telemetry.push.matching import Matches, named
-from otn_dagster.telemetry.push.snapshot import Snapshot
+from otn_dagster.telemetry.push.snapshot import Snapshot, shared_receivers
+from otn_dagster.telemetry.push.splitting import OUTCOMES_OF
 
 CERTIFICATE = "certificate.json"
+READERS = 2  # files that are read at once
+RECEIVERS_AT_ONCE = 50
 
 
 class BrokenLaw(RuntimeError):
@@ -67,17 +72,19 @@ def certify(
     """
     (folder / CERTIFICATE).unlink(missing_ok=True)
     certificate = Certificate(snapshot.manifest["push_date"], snapshot.rehearsal)
-    outcomes = _outcomes(matches)
+    outcomes, delivered = _outcomes(matches), _delivered(extracts, folder)
     certificate.laws = {
         "raw = loaded + duplicate + refused + waiting, per file": _files_add_up(snapshot),
         "loaded = matched + own + sentinel + unqualified + without receiver + sent by two projects, per file": _outcomes_add_up(
             snapshot, outcomes
         ),
         "every extract holds the matches of its project, year and type, pair by pair": _extracts_hold(
-            snapshot, matches, extracts, folder
+            _expected(snapshot, matches), delivered, extracts
         ),
-        "qualified(array, tracker) = matched(tracker, detected by array), in the files": _two_sides(extracts, folder),
-        "no own tag in qualified": _no_own_tags(extracts, folder),
+        "qualified(array, tracker) = matched(tracker, detected by array), in the files": _two_sides(
+            delivered, extracts
+        ),
+        "no own tag in qualified": _no_own_tags(delivered),
         "every file is the one its manifest names": _hashes(certificate, snapshot, matches, extracts, folder),
     }
     certificate.counts = {
@@ -130,15 +137,24 @@ def _outcomes_add_up(snapshot: Snapshot, outcomes: pl.DataFrame) -> list[dict[st
 
 
 def _sent_twice(snapshot: Snapshot) -> pl.DataFrame:
-    """Rows that another project sent too, counted from the snapshot by itself: of each the smallest det_key stands."""
-    if len(snapshot.detections) < 2:
-        return pl.DataFrame(schema={"submission_no": pl.Int32, "sent_twice": pl.UInt32})
+    """Rows that another project sent too, counted from the snapshot by itself: of each the smallest det_key stands.
+
+    Only receivers of which two projects sent files are looked at, some at a time: their rows are few, and memory stays bounded.
+    """
+    none = pl.DataFrame(schema={"submission_no": pl.Int32, "sent_twice": pl.UInt32})
+    shared = shared_receivers(snapshot)
     same = ["receiver_key", "transmitter_key", "device_ms", "sensor_value"]
-    every = pl.scan_parquet(list(snapshot.detections.values()))
-    shared = every.group_by("receiver_key").agg(files=pl.col("submission_no").n_unique()).filter(pl.col("files") > 1)
-    copies = every.join(shared, on="receiver_key", how="semi").sort("det_key").group_by(same, maintain_order=True)
-    rest = copies.agg(pl.col("submission_no").slice(1)).explode("submission_no").drop_nulls("submission_no")
-    return rest.group_by("submission_no").agg(sent_twice=pl.len()).collect()
+    every = pl.scan_parquet(list(snapshot.detections.values())) if shared else None
+    found = []
+    for first in range(0, len(shared), RECEIVERS_AT_ONCE):
+        assert every is not None
+        some = every.filter(pl.col("receiver_key").is_in(shared[first : first + RECEIVERS_AT_ONCE])).select(
+            "det_key", "submission_no", *same
+        )
+        first_of_each = some.group_by(same).agg(pl.col("det_key").min())
+        rest = some.join(first_of_each, on="det_key", how="anti")
+        found.append(rest.group_by("submission_no").agg(sent_twice=pl.len()).collect())
+    return pl.concat([none, *found]).group_by("submission_no").agg(pl.col("sent_twice").sum())
 
 
 def _by_node(snapshot: Snapshot, outcomes: pl.DataFrame) -> dict[str, dict[str, int]]:
@@ -154,66 +170,90 @@ def _each(extracts: pl.DataFrame) -> Iterable[tuple[str, int, str]]:
     yield from extracts.select("collectioncode", "year", "extract_type").iter_rows()
 
 
-def _file(folder: Path, code: str, year: int, extract_type: str) -> Path:
-    return folder / "extracts" / code / f"{file_stem(code, extract_type, year)}.parquet"
+_PAIR = ["collectioncode", "year", "extract_type", "partner"]
 
 
-def _partner_counts(folder: Path, code: str, year: int, extract_type: str) -> dict[str, int]:
-    """Rows of an extract by the project at its other end (bare code): arrays of a tracker's, trackers of an array's."""
-    rows = pl.scan_parquet(_file(folder, code, year, extract_type))
-    if extract_type == "t":
-        rows = rows.filter(pl.col("receiver") != "release")
-    partner = {"t": pl.col("detectedBy"), "q": pl.col("trackerCode")}.get(extract_type, pl.lit(""))
-    counted = rows.group_by(partner.str.split(".").list.last().alias("partner")).len().collect()
-    return dict(counted.iter_rows())
+def _delivered(extracts: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Rows of every extract by the project at its other end (bare code), each file read once.
+
+    The partner of a tracker's extract is the array, of a qualified one the tracker; others have none (empty).
+    """
+    schema = {
+        "collectioncode": pl.String,
+        "year": pl.Int32,
+        "extract_type": pl.String,
+        "partner": pl.String,
+        "found": pl.UInt32,
+    }
+    with ThreadPoolExecutor(READERS) as pool:
+        counted = list(pool.map(lambda one: _counted(folder, *one), _each(extracts)))
+    return pl.concat([pl.DataFrame(schema=schema), *counted])
 
 
-def _extracts_hold(snapshot: Snapshot, matches: Matches, extracts: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
+def _counted(folder: Path, code: str, year: int, letter: str) -> pl.DataFrame:
+    path = folder / "extracts" / code / f"{file_stem(code, letter, year)}.parquet"
+    column = {"t": "detectedBy", "q": "trackerCode"}.get(letter)
+    rows = pq.read_table(path, columns=[name for name in (column, "receiver") if name])
+    frame = pl.DataFrame(rows)
+    if letter == "t":
+        frame = frame.filter(pl.col("receiver") != "release")
+    partner = pl.col(column).str.split(".").list.last() if column else pl.lit("")
+    counted = frame.group_by(partner.cast(pl.String).alias("partner")).agg(found=pl.len())
+    where = (
+        pl.lit(code).alias("collectioncode"),
+        pl.lit(year, pl.Int32).alias("year"),
+        pl.lit(letter).alias("extract_type"),
+    )
+    return counted.select(*where, "partner", "found")
+
+
+def _expected(snapshot: Snapshot, matches: Matches) -> pl.DataFrame:
+    """Rows that every extract should hold, by the project at its other end, from the matches."""
     rows = named(pl.scan_parquet(matches.buckets), snapshot.table("projects"))
-    pairs = rows.group_by("collectioncode", "trackercode", "year", "outcome").len("detections").collect()
-    broken = []
-    for code, year, extract_type in _each(extracts):
-        mine, partner = ("trackercode", "collectioncode") if extract_type == "t" else ("collectioncode", "trackercode")
-        rows = pairs.filter(
-            pl.col(mine) == code, pl.col("year") == year, pl.col("outcome").is_in(OUTCOMES_OF[extract_type])
+    pairs = rows.group_by("collectioncode", "trackercode", "year", "outcome").len("rows").collect()
+    sides = []
+    for letter, outcomes in OUTCOMES_OF.items():
+        mine, other = ("trackercode", "collectioncode") if letter == "t" else ("collectioncode", "trackercode")
+        partner = pl.col(other) if letter in "tq" else pl.lit("")
+        where = (
+            pl.col(mine).alias("collectioncode"),
+            pl.col("year").cast(pl.Int32),
+            pl.lit(letter).alias("extract_type"),
         )
-        key = pl.col(partner) if extract_type in "tq" else pl.lit("")
-        expected = dict(rows.group_by(key.alias("partner")).agg(pl.col("detections").sum()).iter_rows())
-        found = _partner_counts(folder, code, year, extract_type)
-        if expected != found:
-            broken.append({"extract": f"{code},{year},{extract_type}", "expected": expected, "found": found})
-    return broken
+        of_type = pairs.filter(pl.col("outcome").is_in(outcomes)).select(*where, partner.alias("partner"), "rows")
+        sides.append(of_type.group_by(_PAIR).agg(expected=pl.col("rows").sum()))
+    return pl.concat(sides)
 
 
-def _two_sides(extracts: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
-    listed = set(_each(extracts))
-    broken = []
-    for code, year, extract_type in listed:
-        if extract_type != "q":
-            continue
-        for tracker, qualified in _partner_counts(folder, code, year, "q").items():
-            if (tracker, year, "t") not in listed:
-                continue
-            matched = _partner_counts(folder, tracker, year, "t").get(code, 0)
-            if matched != qualified:
-                broken.append(
-                    {
-                        "array": code,
-                        "tracker": tracker,
-                        "year": year,
-                        "qualified": qualified,
-                        "matched": matched,
-                    }
-                )
-    return broken
+def _extracts_hold(expected: pl.DataFrame, delivered: pl.DataFrame, extracts: pl.DataFrame) -> list[dict[str, Any]]:
+    listed = extracts.select("collectioncode", pl.col("year").cast(pl.Int32), "extract_type")
+    wanted = expected.join(listed, on=_PAIR[:3], how="semi")
+    both = wanted.join(delivered, on=_PAIR, how="full", coalesce=True, nulls_equal=True)
+    counts = pl.col("expected", "found").fill_null(0).cast(pl.Int64)
+    return both.with_columns(counts).filter(pl.col("expected") != pl.col("found")).sort(_PAIR).to_dicts()
 
 
-def _no_own_tags(extracts: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
-    return [
-        {"extract": f"{code},{year},q", "own_rows": own}
-        for code, year, extract_type in _each(extracts)
-        if extract_type == "q" and (own := _partner_counts(folder, code, year, "q").get(code, 0))
-    ]
+def _two_sides(delivered: pl.DataFrame, extracts: pl.DataFrame) -> list[dict[str, Any]]:
+    """Qualified of an array against matched of a tracker, wherever both extracts are listed."""
+    listed = extracts.filter(pl.col("extract_type") == "t").select(
+        tracker="collectioncode", year=pl.col("year").cast(pl.Int32)
+    )
+    qualified = delivered.filter(pl.col("extract_type") == "q").select(
+        "year", array="collectioncode", tracker="partner", qualified="found"
+    )
+    matched = delivered.filter(pl.col("extract_type") == "t").select(
+        "year", array="partner", tracker="collectioncode", matched="found"
+    )
+    both = qualified.join(listed, on=["tracker", "year"], how="semi").join(
+        matched, on=["array", "tracker", "year"], how="left"
+    )
+    both = both.with_columns(pl.col("matched").fill_null(0))
+    return both.filter(pl.col("matched") != pl.col("qualified")).sort("array", "tracker", "year").to_dicts()
+
+
+def _no_own_tags(delivered: pl.DataFrame) -> list[dict[str, Any]]:
+    own = delivered.filter(pl.col("extract_type") == "q", pl.col("collectioncode") == pl.col("partner"))
+    return own.sort(_PAIR).to_dicts()
 
 
 def _hashes(
@@ -225,12 +265,13 @@ def _hashes(
     for code in sorted(set(extracts["collectioncode"])):
         entries = json.loads((folder / "extracts" / code / "manifest.json").read_text(encoding="utf-8"))
         noted |= {f"extracts/{code}/{name}": entry["sha256"] for name, entry in entries.items()}
-    broken = []
-    for name, expected in sorted(noted.items()):
-        path = folder / name
-        found = files.sha256_of(path) if path.exists() else None
-        if found != expected:
-            broken.append({"file": name, "expected": expected, "found": found})
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(lambda name: _sha256(folder / name), sorted(noted)))
+    broken = [
+        {"file": name, "expected": noted[name], "found": digest}
+        for name, digest in zip(sorted(noted), found, strict=True)
+        if digest != noted[name]
+    ]
     certificate.hashes = noted
     words = [FILE_WORD[extract_type] for _, _, extract_type in _each(extracts)]
     if len(words) != sum(name.startswith("extracts/") and name.endswith(".zip") for name in noted):
@@ -242,3 +283,7 @@ def _hashes(
             }
         )
     return broken
+
+
+def _sha256(path: Path) -> str | None:
+    return files.sha256_of(path) if path.exists() else None

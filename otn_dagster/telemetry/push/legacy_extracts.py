@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from otn_dagster.config import Settings
-from otn_dagster.telemetry.push.extracts import FILE_WORD, csv_bytes, write_zip
+from otn_dagster.telemetry.push.delivering import csv_bytes, write_zip
+from otn_dagster.telemetry.push.extracts import FILE_WORD
 from otn_dagster.telemetry.push.snapshot import push_folder
 
 MATCHED = """collectioncode,catalognumber,scientificname,commonname,datelastmodified,detectedby,receiver_group,station,receiver,

@@ -16,7 +16,7 @@ from otn_dagster.telemetry import plots, rules
 from otn_dagster.telemetry.files.refusals import Severity
 from otn_dagster.telemetry.push import attention
 from otn_dagster.telemetry.push.attention import Attention
-from otn_dagster.telemetry.push.extracts import Context, extract_frames
+from otn_dagster.telemetry.push.extracts import Context, file_stem
 from otn_dagster.telemetry.push.extracts_list import CHANGES_FILE, TYPES
 
 MOST_ROWS = 50
@@ -37,7 +37,7 @@ def report(context: Context, extracts: pl.DataFrame, collectioncode: str, folder
     changes = pl.read_parquet(folder / CHANGES_FILE).filter(pl.col("collectioncode") == collectioncode)
     table = why(changes)
     tracker_years = extracts.filter(pl.col("extract_type") == "t")["year"].to_list()
-    abacus = _abacus(context, collectioncode, tracker_years)
+    abacus = _abacus(folder, collectioncode, tracker_years)
     chart = _map(context, collectioncode)
     text = _text(context, collectioncode, extracts, table, folder)
     target = folder / "reports"
@@ -70,11 +70,15 @@ def why(changes: pl.DataFrame) -> pl.DataFrame:
     return counted.sort("year", "extract_type", "change", "why").with_columns(pl.col("extract_type").replace(TYPES))
 
 
-def _abacus(context: Context, collectioncode: str, years: list[int]) -> bytes | None:
-    if not years:
+def _abacus(folder: Path, collectioncode: str, years: list[int]) -> bytes | None:
+    """Drawn from the extracts as they were delivered."""
+    columns = ["catalogNumber", "dateCollectedUTC", "detectedBy", "receiver"]
+    paths = [folder / "extracts" / collectioncode / f"{file_stem(collectioncode, 't', year)}.parquet" for year in years]
+    if not paths:
         return None
-    frames = extract_frames(context, collectioncode, "t", years)
-    every = pl.concat(frames.values(), how="vertical_relaxed").filter(pl.col("receiver") != "release")
+    every = pl.concat([pl.read_parquet(path, columns=columns) for path in paths]).filter(
+        pl.col("receiver") != "release"
+    )
     return plots.abacus(every, f"{collectioncode}: days on which its animals were heard") if every.height else None
 
 
@@ -82,10 +86,8 @@ def _map(context: Context, collectioncode: str) -> bytes | None:
     mine = context.deployments.filter(pl.col("collectioncode") == collectioncode)
     if not mine.height:
         return None
-    counted = pl.scan_parquet(context.matches.buckets).group_by("deployment_key").len("detections")
-    heard = counted.drop_nulls("deployment_key").collect()
     stations = (
-        mine.join(heard, on="deployment_key", how="left")
+        mine.join(context.heard, on="deployment_key", how="left")
         .group_by("station")
         .agg(pl.col("longitude").mean(), pl.col("latitude").mean(), pl.col("detections").fill_null(0).sum())
     )
