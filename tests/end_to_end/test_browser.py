@@ -39,6 +39,8 @@ def test_the_sensor_loads_a_person_starts_a_push_and_it_runs_to_its_end(node: No
     """The snapshot from its asset page, where there is a browser; then the daemon takes each step after the one before."""
     loaded = "select count(*) filter (where state = 'loaded') = 4 from platform.submissions"
     wait_for(lambda: node.value(loaded), 240, "loading by the sensor")
+    under_way = "{runsOrError(filter: {statuses: [QUEUED, STARTING, STARTED]}) {... on Runs {results {status}}}}"
+    wait_for(lambda: not ask(dagster.url, under_way)["runsOrError"]["results"], 60, "the last of loading's checks")
     folder = node.settings.pushes_folder / NEXT_PUSH
     if CHROMIUM:
         materialize_snapshot(dagster, tmp_path)
