@@ -20,7 +20,7 @@ import pyarrow as pa
 from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push.matching import Matches
 
-ROWS_PER_PIECE = 1_000_000
+ROWS_PER_PIECE = 400_000
 PREFIX, SECONDS_KEPT = ".split-", 86_400
 OUTCOMES_OF = {
     "t": [rules.MATCHED, rules.MATCHED_OWN],
