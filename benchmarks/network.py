@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from otn_dagster import files as disk
 from otn_dagster.telemetry.inputs import DEPLOYMENTS, DETECTIONS, SEGMENTS
 from otn_dagster.telemetry.push.snapshot import MANIFEST, Snapshot
 from otn_dagster.telemetry.push.tables import TABLES
@@ -37,6 +38,9 @@ def make_snapshot(folder: Path, rows: int, seed: int = 1) -> Snapshot:
     tags, transmitters = _tags(random, codes)
     files = _write_tables(folder, codes, deployments, segments, tags, transmitters)
     files |= _write_detections(folder, random, codes, every, segments, tags, transmitters, rows)
+    files |= _write_submissions(folder, [folder / name for name in files if name.startswith("detections/")])
+    for name, entry in files.items():
+        entry["sha256"] = disk.sha256_of(folder / name)
     manifest = {
         "push_date": "2027-02-18",
         "rehearsal": True,
@@ -181,10 +185,13 @@ def _write_detections(
     release, last = tags["release_ms"].to_numpy(), tags["last_ms"].to_numpy()
     codes_of_tags = tags["transmitter_key"].to_numpy()
     files, det_key = {}, 1
+    copies = pl.DataFrame(schema=DETECTIONS)
     for code in codes:
         mine = every.filter(pl.col("collectioncode") == code)
         want = int(rows / len(codes) * random.uniform(0.7, 1.3))
         frame = _bursts(random, mine, release, last, codes_of_tags, transmitters.height, want)
+        frame = pl.concat([frame, copies.select(frame.columns).cast(dict(frame.schema))])  # type: ignore[arg-type]
+        copies = _sent_by_the_next_project_too(random, frame)
         frame = frame.with_columns(det_key=pl.int_range(det_key, det_key + frame.height))
         det_key += frame.height
         years = pl.from_epoch("device_ms", time_unit="ms").dt.year().alias("year")
@@ -198,6 +205,32 @@ def _write_detections(
             ordered.write_parquet(folder / name, compression="zstd", row_group_size=122_880)
             files[name] = {"rows": part.height, "sha256": ""}
     return files
+
+
+def _write_submissions(folder: Path, detections: list[Path]) -> dict[str, dict]:
+    """The two files that all detections came in, with their counts: what the laws of a certificate add up."""
+    counted = pl.scan_parquet(detections).group_by("submission_no").agg(loaded_rows=pl.len()).sort("submission_no")
+    schema = SCHEMAS["submissions"]
+    none = ("duplicate_rows", "refused_rows", "waiting_rows")
+    words = {"node": "OTN", "collectioncode": "P000", "kind": "detections", "state": "loaded", "sha256": ""}
+    frame = counted.collect().with_columns(
+        pl.format("OTN:P000:{}", "submission_no").alias("submission_key"),
+        *(pl.lit(text).alias(column) for column, text in words.items()),
+        pl.col("loaded_rows").alias("raw_rows"),
+        *(pl.lit(0).alias(column) for column in none),
+    )
+    frame.select(list(schema)).cast(schema).write_parquet(folder / "submissions.parquet")  # type: ignore[arg-type]
+    return {"submissions.parquet": {"rows": frame.height, "sha256": ""}}
+
+
+def _sent_by_the_next_project_too(random: np.random.Generator, frame: pl.DataFrame) -> pl.DataFrame:
+    """Some rows of one receiver in five, as when two projects offload the same receiver; their second file is another one."""
+    some = (
+        (pl.col("receiver_key") % 5 == 0)
+        & (pl.col("submission_no") == 1)
+        & pl.Series(random.random(frame.height) < 0.1)
+    )
+    return frame.filter(some).with_columns(submission_no=pl.lit(2, pl.Int32))
 
 
 def _bursts(
@@ -238,5 +271,4 @@ def _bursts(
             "loaded_day": np.full(len(which), 19_500, np.int32),
         }
     ).with_columns(pl.col("sensor_value").fill_nan(None))
-    copies = frame.filter(pl.Series(random.random(frame.height) < 0.02)).with_columns(submission_no=pl.lit(2, pl.Int32))
-    return pl.concat([frame, copies])
+    return frame
