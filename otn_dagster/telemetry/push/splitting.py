@@ -4,7 +4,7 @@ Belongs here: one pass over all matches for all extracts, whatever their number.
 (``extracts.py``), writing it (``delivering.py``).
 
 Cost grows with the rows that are delivered, never with projects times rows: every bucket is read once, and its rows go into files aside,
-one for each piece. A piece holds whole extracts in the order of projects, types and years; memory holds a bucket or a piece.
+one for each piece. A piece holds whole extracts in the order of projects, types and years; memory holds a part of a bucket, or a piece.
 """
 
 import shutil
@@ -13,14 +13,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push.matching import Matches
 
 ROWS_PER_PIECE = 400_000
+ROWS_AT_ONCE = 500_000  # of the matches, while they are parted: each stands in two extracts at most
 PREFIX, SECONDS_KEPT = ".split-", 86_400
 OUTCOMES_OF = {
     "t": [rules.MATCHED, rules.MATCHED_OWN],
@@ -90,6 +93,13 @@ def _rows_of(matches: pl.LazyFrame, extracts: pl.DataFrame) -> pl.LazyFrame:
     return pl.concat(parts).drop("key")
 
 
+def _matches(matches: Matches) -> Iterator[pl.DataFrame]:
+    for bucket in matches.buckets:
+        with pq.ParquetFile(bucket) as file:
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+                yield cast(pl.DataFrame, pl.from_arrow(batch))
+
+
 def _pieces_of(sizes: list[int], most: int) -> pl.Series:
     """The piece of each extract, in order: as many as fit, and one at least."""
     found, piece, held = [], 0, 0
@@ -102,12 +112,12 @@ def _pieces_of(sizes: list[int], most: int) -> pl.Series:
 
 
 def _spill(matches: Matches, sized: pl.DataFrame, folder: Path) -> None:
-    """Each bucket's rows into the files of their pieces."""
+    """All rows into the files of their pieces, some at a time."""
     piece_of = sized.select("number", "piece")
     writers: dict[int, pa.ipc.RecordBatchFileWriter] = {}
     try:
-        for bucket in matches.buckets:
-            rows = _rows_of(pl.scan_parquet(bucket), sized).collect().join(piece_of, on="number")
+        for some in _matches(matches):
+            rows = _rows_of(some.lazy(), sized).collect().join(piece_of, on="number")
             for (piece,), part in rows.partition_by("piece", as_dict=True, include_key=False).items():
                 table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
                 if piece not in writers:
