@@ -4,6 +4,7 @@ No logic lives here: each asset takes the push's folder, calls one function and 
 """
 
 import datetime as dt
+import functools
 
 import dagster as dg
 import polars as pl
@@ -23,6 +24,7 @@ from otn_dagster.telemetry.push import (
     verification,
 )
 from otn_dagster.telemetry.push.report import report as write_report
+from otn_dagster.telemetry.push.shared import Shared
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.mail import notices, outbox
@@ -94,10 +96,10 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
 )
 def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake):
     """Verify each project; a blocking finding fails the step, so that no later step of the push starts."""
-    found = {}
+    found, shared_in = {}, functools.cache(lambda push_date: Shared(lake.snapshot(push_date)))
     for key, push_date, project in _keys(context):
         with database.connect() as connection:
-            found[project] = verification.verify(connection, lake.snapshot(push_date), project)
+            found[project] = verification.verify(connection, shared_in(push_date), project)
         counts = {outcome.check.check_id: len(outcome.rows) for outcome in found[project]}
         context.add_asset_metadata({"findings": sum(counts.values()), **counts}, partition_key=key)
     outcomes = verification.together(found)

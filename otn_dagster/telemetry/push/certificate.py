@@ -18,16 +18,15 @@ import polars as pl
 
 from otn_dagster import files
 from otn_dagster.telemetry import rules
-from otn_dagster.telemetry.push import attention
+from otn_dagster.telemetry.push import attention, shared
 from otn_dagster.telemetry.push.extracts import FILE_WORD, file_stem
 from otn_dagster.telemetry.push.matching import Matches, named
-from otn_dagster.telemetry.push.snapshot import Snapshot, shared_receivers
+from otn_dagster.telemetry.push.snapshot import Snapshot
 from otn_dagster.telemetry.push.splitting import OUTCOMES_OF
 
 CERTIFICATE = "certificate.json"
 READERS = 2  # files that are hashed at once
 FILES_AT_ONCE = 2_000
-ROWS_AT_ONCE = 5_000_000  # that the rows sent twice are sought among
 
 
 class BrokenLaw(RuntimeError):
@@ -137,31 +136,16 @@ def _outcomes_add_up(snapshot: Snapshot, outcomes: pl.DataFrame) -> list[dict[st
 
 
 def _sent_twice(snapshot: Snapshot) -> pl.DataFrame:
-    """Rows that another project sent too, counted from the snapshot by itself: of each the smallest det_key stands.
-
-    Only receivers of which two projects sent files are looked at, in ranges of keys of about as many rows each, so that memory
-    stays bounded and the cost is one pass over the rows.
-    """
-    shared = shared_receivers(snapshot)
-    pieces = max(1, -(-snapshot.rows // ROWS_AT_ONCE))
-    size = max(1, -(-len(shared) // pieces))
-    found = [_sent_twice_of(snapshot, shared[first : first + size]) for first in range(0, len(shared), size)]
-    none = pl.DataFrame(schema={"submission_no": pl.Int32, "sent_twice": pl.UInt32})
-    return pl.concat([none, *found]).group_by("submission_no").agg(pl.col("sent_twice").sum())
+    """Rows that another project sent too, counted from the snapshot by itself: of each the smallest det_key stands."""
+    none = pl.DataFrame(schema={"submission_no": pl.Int32, "again": pl.UInt32})
+    found = [_again(rows) for rows in shared.rows_of_shared_receivers(snapshot)]
+    return pl.concat([none, *found]).group_by("submission_no").agg(sent_twice=pl.col("again").sum())
 
 
-def _sent_twice_of(snapshot: Snapshot, receivers: list[int]) -> pl.DataFrame:
-    same = ["receiver_key", "transmitter_key", "device_ms", "sensor_value"]
-    key = pl.col("receiver_key")
-    rows = (
-        pl.scan_parquet(list(snapshot.detections.values()))
-        .filter(key.is_between(min(receivers), max(receivers)) & key.is_in(receivers))
-        .select("det_key", "submission_no", *same)
-        .collect()
-    )
-    several = rows.group_by(same).agg(stands=pl.col("det_key").min(), times=pl.len()).filter(pl.col("times") > 1)
-    again = rows.join(several, on=same, nulls_equal=True).filter(pl.col("det_key") != pl.col("stands"))
-    return again.group_by("submission_no").agg(sent_twice=pl.len())
+def _again(rows: pl.DataFrame) -> pl.DataFrame:
+    several = rows.group_by(shared.SAME).agg(stands=pl.col("det_key").min(), times=pl.len()).filter(pl.col("times") > 1)
+    again = rows.join(several, on=shared.SAME, nulls_equal=True).filter(pl.col("det_key") != pl.col("stands"))
+    return again.group_by("submission_no").agg(again=pl.len())
 
 
 def _by_node(snapshot: Snapshot, outcomes: pl.DataFrame) -> dict[str, dict[str, int]]:

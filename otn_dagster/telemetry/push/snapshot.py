@@ -224,12 +224,3 @@ def _freeze_tables(connection: Connection, settings: Settings, staging: Path) ->
     for table in TABLES:
         frames[table.name] = transfer.copy_out(connection, table.query, table.schema, [months] if table.extends else [])
     return {f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in frames.items()}
-
-
-def shared_receivers(snapshot: Snapshot) -> list[int]:
-    """Keys of the receivers of which more than one project sent detections, in order."""
-    heard: dict[int, set[str]] = {}
-    for name, path in snapshot.detections.items():
-        for key in pl.scan_parquet(path).select(pl.col("receiver_key").unique()).collect()["receiver_key"]:
-            heard.setdefault(key, set()).add(name.rsplit("-", 1)[0])
-    return sorted(key for key, projects in heard.items() if len(projects) > 1)

@@ -19,6 +19,7 @@ from otn_dagster.database import Connection
 from otn_dagster.telemetry.checks import registry
 from otn_dagster.telemetry.checks.registry import FieldCheck, Rows, check
 from otn_dagster.telemetry.project_tables import TABLES_BY_KIND, schema_of
+from otn_dagster.telemetry.push.shared import Shared
 from otn_dagster.telemetry.push.snapshot import Snapshot
 
 TYPE_TABLES = {"tracker": ["tags"], "deployment": ["deployments"], "data": ["tags", "deployments"], None: []}
@@ -32,13 +33,18 @@ class Evidence:
     """What the verification of a project may look at: its live schema, and the snapshot across all nodes."""
 
     connection: Connection
-    snapshot: Snapshot
+    shared: Shared
     code: str
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was frozen."""
+        return self.shared.snapshot
 
-def verify(connection: Connection, snapshot: Snapshot, collectioncode: str) -> list[Outcome[FieldCheck[Evidence]]]:
-    """Every check of one project, by id."""
-    return registry.run(Evidence(connection, snapshot, collectioncode), CHECKS)
+
+def verify(connection: Connection, shared: Shared, collectioncode: str) -> list[Outcome[FieldCheck[Evidence]]]:
+    """Every check of one project, by id; shared: one for all projects of the push."""
+    return registry.run(Evidence(connection, shared, collectioncode), CHECKS)
 
 
 def together(found: Mapping[str, Sequence[Outcome[FieldCheck[Evidence]]]]) -> list[Outcome[FieldCheck[Evidence]]]:
@@ -134,58 +140,25 @@ def code_unique(evidence: Evidence) -> Rows:
 
 @check("T9", VERIFIED, "No tag is live on two projects", "Double reporting: ask both projects.", warns=True)
 def tag_on_two_projects(evidence: Evidence) -> Rows:
-    return _overlapping_tags(evidence.snapshot, evidence.code, same_project=False)
+    mine = evidence.shared.tags.filter(pl.col("trackercode") == evidence.code)
+    return _dated(mine.filter(pl.col("other_trackercode") != evidence.code))
 
 
 @check("T15", VERIFIED, "No tag is live twice on this project", "Give HARVEST_DATE of the first use.", warns=True)
 def tag_live_twice(evidence: Evidence) -> Rows:
-    return _overlapping_tags(evidence.snapshot, evidence.code, same_project=True)
-
-
-def _overlapping_tags(snapshot: Snapshot, code: str, same_project: bool) -> Rows:
-    columns = ["transmitter", "trackercode", "catalognumber", "release_ms", "end_ms"]
-    tags = snapshot.table("tags").select(columns)
-    other = tags.rename({name: f"other_{name}" for name in columns[1:]})
-    both = tags.filter(pl.col("trackercode") == code).join(other, on="transmitter")
-    same = pl.col("other_trackercode") == code
-    overlap = (pl.col("release_ms") <= pl.col("other_end_ms").fill_null(2**62)) & (
-        pl.col("other_release_ms") <= pl.col("end_ms").fill_null(2**62)
-    )
-    which = same & (pl.col("catalognumber") < pl.col("other_catalognumber")) if same_project else ~same
-    return _dated(both.filter(overlap, which).sort(both.columns))
+    mine = evidence.shared.tags.filter(pl.col("trackercode") == evidence.code)
+    same = (pl.col("other_trackercode") == evidence.code) & (pl.col("catalognumber") < pl.col("other_catalognumber"))
+    return _dated(mine.filter(same))
 
 
 @check("R15", VERIFIED, "No receiver is in two projects at once", "Ask both projects.", warns=True)
 def receiver_on_two_projects(evidence: Evidence) -> Rows:
-    snapshot, code = evidence.snapshot, evidence.code
-    columns = ["rcv_serial_no", "collectioncode", "rcvrcatnumber", "start_ms", "recovered_ms"]
-    deployments = snapshot.table("deployments").select(columns)
-    other = deployments.rename({name: f"other_{name}" for name in columns[1:]})
-    both = deployments.filter(pl.col("collectioncode") == code).join(other, on="rcv_serial_no")
-    overlap = (pl.col("start_ms") <= pl.col("other_recovered_ms").fill_null(2**62)) & (
-        pl.col("other_start_ms") <= pl.col("recovered_ms").fill_null(2**62)
-    )
-    return _dated(both.filter(overlap, pl.col("other_collectioncode") != code).sort(both.columns))
+    return _dated(evidence.shared.receivers.filter(pl.col("collectioncode") == evidence.code))
 
 
 @check("D25", VERIFIED, "No detection was sent by two projects", "Ask both; it is counted once.", warns=True)
 def double_reporting(evidence: Evidence) -> Rows:
-    snapshot, code = evidence.snapshot, evidence.code
-    mine = [path for name, path in snapshot.detections.items() if name.rsplit("-", 1)[0] == code]
-    others = [path for name, path in snapshot.detections.items() if name.rsplit("-", 1)[0] != code]
-    if not mine or not others:
-        return []
-    same = ["receiver_key", "transmitter_key", "device_ms", "sensor_value"]
-    theirs = pl.scan_parquet(others).select(*same, other_submission=pl.col("submission_no"))
-    twice = (
-        pl.scan_parquet(mine)
-        .join(theirs, on=same, nulls_equal=True)
-        .group_by("receiver_key", "other_submission")
-        .len("detections")
-    )
-    files = snapshot.table("submissions").select(other_submission="submission_no", also_in="submission_key")
-    named = twice.collect().join(files, on="other_submission").join(snapshot.table("receivers"), on="receiver_key")
-    return named.select("rcv_serial_no", "also_in", "detections").sort("rcv_serial_no", "also_in").to_dicts()
+    return evidence.shared.detections.filter(pl.col("project") == evidence.code).drop("project").to_dicts()
 
 
 def _dated(frame: pl.DataFrame) -> Rows:
