@@ -182,6 +182,17 @@ def _rows(connection: Connection, query: sql.Composed, bound: dict[str, Any]) ->
         yield from cursor.execute(query, bound)
 
 
+def content_type(connection: Connection, name: str, schema: Schema, sha256: str) -> str | None:
+    """What a file in a record of this dataset is, by its hash; None where no record that stands has it."""
+    for field in schema.files:
+        query = sql.SQL(
+            "select {0}->>'content_type' from {1} where _current and not _deleted and {0}->>'sha256' = %s limit 1"
+        ).format(sql.Identifier(field), sql.Identifier(STORE, name))
+        if row := connection.execute(query, [sha256]).fetchone():
+            return row[0]
+    return None
+
+
 def plain(value: Any) -> Any:
     """A cell as JSON says it: times in UTC with Z, ids as 32 hexadecimal digits."""
     if isinstance(value, dt.datetime):

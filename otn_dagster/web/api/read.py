@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 import psycopg
-from psycopg import sql
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -18,7 +17,6 @@ from starlette.routing import Route
 from otn_dagster.live import files, reading, registry
 from otn_dagster.live.configuration import Limits, live_data
 from otn_dagster.live.reading import Answer, BadQuestion, NotReadable, Question
-from otn_dagster.live.table import STORE
 from otn_dagster.web.answers import DatasetShown, FieldShown, Page, Refused, answer
 from otn_dagster.web.api import pushing
 from otn_dagster.web.api.parameters import number, one_of, parameters, token_of
@@ -152,24 +150,12 @@ async def read_file(request: Request) -> Response:
     except ValueError:
         raise Refused("not_found") from None
     kind = await _ask(service, served, Question(limit=1), lambda _: None) or await service.doors.read(
-        lambda connection: _content_type(connection, served, sha256)
+        lambda connection: reading.content_type(connection, served.dataset.name, served.schema, sha256)
     )
     if kind is None or not path.exists():
         raise Refused("not_found", f"no record of {served.dataset.name} has this file")
     headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
     return FileResponse(path, media_type=kind, filename=sha256[:16], headers=headers)
-
-
-def _content_type(connection: psycopg.Connection, served: Served, sha256: str) -> str | None:
-    for name in served.schema.files:
-        query = sql.SQL(
-            "select {0}->>'content_type' from {1} where _current and not _deleted and {0}->>'sha256' = %s limit 1"
-        )
-        found = query.format(sql.Identifier(name), sql.Identifier(STORE, served.dataset.name))
-        row = connection.execute(found, [sha256]).fetchone()
-        if row:
-            return row[0]
-    return None
 
 
 BASE = "/v1/datasets/{dataset}"
