@@ -4,7 +4,6 @@ No logic lives here: each asset takes the push's folder, calls one function and 
 """
 
 import datetime as dt
-import functools
 
 import dagster as dg
 import polars as pl
@@ -46,8 +45,14 @@ def _all_projects_of(name: str) -> dg.AssetDep:
 
 
 def _keys(context: dg.AssetExecutionContext) -> list[tuple[str, str, str]]:
-    """(partition key, push date, project) of the partitions of this run, projects in order."""
+    """(partition key, push date, project) of the partitions of this run, projects in order; all of one push."""
     keys = [(str(key), dict(key.keys_by_dimension)) for key in map(_multi, context.partition_keys)]
+    dates = sorted({dims["push"] for _, dims in keys})
+    if len(dates) > 1:
+        found = ", ".join(dates)
+        raise dg.Failure(
+            f"a run is of one push, and this one has {found}: materialize them one by one", allow_retries=False
+        )
     return sorted((key, dims["push"], dims["project"]) for key, dims in keys)
 
 
@@ -96,10 +101,11 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
 )
 def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake):
     """Verify each project; a blocking finding fails the step, so that no later step of the push starts."""
-    found, shared_in = {}, functools.cache(lambda push_date: Shared(lake.snapshot(push_date)))
-    for key, push_date, project in _keys(context):
+    keys = _keys(context)
+    found, shared = {}, Shared(lake.snapshot(keys[0][1]))
+    for key, _, project in keys:
         with database.connect() as connection:
-            found[project] = verification.verify(connection, shared_in(push_date), project)
+            found[project] = verification.verify(connection, shared, project)
         counts = {outcome.check.check_id: len(outcome.rows) for outcome in found[project]}
         context.add_asset_metadata({"findings": sum(counts.values()), **counts}, partition_key=key)
     outcomes = verification.together(found)
@@ -174,11 +180,10 @@ def detection_extracts_list(
 )
 def detection_extracts(context: dg.AssetExecutionContext, lake: Lake) -> None:
     """Write what the list names."""
-    keys = {project: (key, date) for key, date, project in _keys(context)}
-    date = next(date for _, date in keys.values())
+    keys, date = {project: key for key, _, project in _keys(context)}, _keys(context)[0][1]
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
     written = delivering.write_extracts(lake.context(date), listed, list(keys), lake.folder(date))
-    for project, (key, _) in keys.items():
+    for project, key in keys.items():
         files = [{"file": name, **entry} for name, entry in sorted(written[project].items())]
         rows = sum(row["rows"] for row in files if str(row["file"]).endswith(".zip"))
         metadata: dict = {"dagster/row_count": rows, "extracts": len(files) // 2}

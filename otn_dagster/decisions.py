@@ -108,7 +108,8 @@ def withdraw(connection: Connection, subject: str, why: str) -> None:
 
 
 def question(connection: Connection, number: int) -> Question:
-    """One that waits. Raises Unknown."""
+    """One that waits, locked until the transaction ends: of two people who answer it at once, one finds it answered. Raises Unknown."""
+    connection.execute("select 1 from platform.decisions where decision_id = %s for update", [number])
     found = [one for one in open_questions(connection) if one.number == number]
     if not found:
         raise Unknown(f"no open question number {number}")

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_UMASK = os.umask(0o077)  # it can only be read by setting it, which is not for threads to do
+os.umask(_UMASK)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -28,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield aside
         with aside.open("rb") as handle:
             os.fsync(handle.fileno())
-        aside.chmod(0o666 & ~_umask())  # a temporary file is its owner's alone
+        aside.chmod(0o666 & ~_UMASK)  # a temporary file is its owner's alone
         aside.replace(path)
         _flush(path.parent)
     finally:
@@ -75,9 +78,3 @@ def _flush(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

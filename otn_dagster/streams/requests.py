@@ -199,6 +199,7 @@ def hold(connection: Connection, request_no: int, held: dict[str, Any]) -> None:
 def decide(connection: Connection, request_no: int, answer: str, by: str, why: str) -> Request:
     """What a person says of a request that is held: what holds it is accepted, or the request is given up."""
     if answer == GIVE_UP:
+        decisions.settle(connection, QUESTION, str(request_no), GIVE_UP, by, why)
         return move(connection, request_no, "skipped", f"given up by {by}: {why}")
     return accept(connection, request_no, by, why)
 

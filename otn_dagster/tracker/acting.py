@@ -188,19 +188,29 @@ def _assign(
 def _answer(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
-    mine = [asked.number for asked in decisions.open_questions(connection) if asked.subject == item.subject]
+    """What follows from an answer at once; a step of loading that asked runs again, and finds it."""
+    mine = [asked for asked in decisions.open_questions(connection) if asked.subject == item.subject]
     if not mine:
         raise NotAllowed(f"nothing is asked about {item.title} any more")
+    asked = mine[0]
+    if choice not in asked.answers:
+        raise NotAllowed(f"unknown decision {choice!r}; expected one of {', '.join(asked.answers)}")
+    if asked.topic == duplicates.QUARANTINE:
+        go_on = _release if choice == decisions.ACCEPT else _reject
+        return go_on(connection, settings, item, actor, reason, "")
+    if asked.topic == requests.QUESTION:
+        requests.decide(connection, int(asked.subject), choice, actor.name, reason)
+        return follow_streams.follow(connection, int(asked.subject), actor)
     try:
-        decisions.decide(connection, mine[0], choice, actor.name, reason)
+        decisions.decide(connection, asked.number, choice, actor.name, reason)
     except ValueError as error:
         raise NotAllowed(str(error)) from None
     return items.note(
         connection,
         item.item_id,
         actor,
-        f"question {mine[0]}: {choice}: {reason}",
-        {"question": mine[0], "answer": choice},
+        f"question {asked.number}: {choice}: {reason}",
+        {"question": asked.number, "answer": choice},
     )
 
 

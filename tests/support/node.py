@@ -110,7 +110,7 @@ class Node:
         listed = extracts_list.write_list(matches, before[1] if before else None, frozen.table("projects"), folder)
         context = extracts.Context.of(frozen, matches)
         delivering.write_extracts(context, listed, listed["collectioncode"].unique().sort().to_list(), folder)
-        certificate.certify(frozen, matches, listed, folder)
+        certificate.certify(frozen, matches, listed, folder, before[1] if before else None)
         if finish:
             with self.connect() as connection:
                 cutoffs.finish(connection, push_date, "test")

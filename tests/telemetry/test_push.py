@@ -305,6 +305,14 @@ def test_a_broken_law_fails_the_push(node: Node, tamper):
     assert not (folder / "certificate.json").exists()
 
 
+def test_an_extract_that_the_list_forgot_breaks_a_law(node: Node):
+    folder = push_past(node)
+    listed = pl.read_parquet(folder / "extracts_list.parquet")
+    frozen, found = snapshot.read(node.settings, PAST_PUSH), matching.read(folder)
+    with pytest.raises(certificate.BrokenLaw, match="is listed"):
+        certificate.certify(frozen, found, listed.filter(pl.col("extract_type") != "u"), folder)
+
+
 def test_a_file_whose_rows_do_not_add_up_breaks_the_first_law(node: Node):
     with node.connect() as connection:
         connection.execute(

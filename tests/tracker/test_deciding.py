@@ -5,7 +5,8 @@ import datetime as dt
 import pytest
 
 from otn_dagster import decisions
-from otn_dagster.tracker import items, questions
+from otn_dagster.tracker import acting, items, questions
+from otn_dagster.tracker.acting import Action
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.flows import Blocker
 from otn_dagster.tracker.follow.deciding import (
@@ -102,8 +103,9 @@ def test_somebody_speaks_for_it_as_soon_as_there_is_anybody():
     assert steps("received", "received", owner=None, contact=None) == []
 
 
-@pytest.mark.parametrize(("answer", "state", "hold"), [("accept", "received", None), ("reject", "rejected", None)])
-def test_a_quarantined_version_is_a_question_with_an_answer(node: Node, answer: str, state: str, hold: str | None):
+@pytest.mark.parametrize("where", ["command line", "page"])
+@pytest.mark.parametrize(("answer", "state"), [("accept", "received"), ("reject", "rejected")])
+def test_a_quarantined_version_is_a_question_with_an_answer(node: Node, answer: str, state: str, where: str):
     node.drop_form("HFX")
     receive(node, "a.csv", as_csv(sheet()))
     node.load()
@@ -112,7 +114,11 @@ def test_a_quarantined_version_is_a_question_with_an_answer(node: Node, answer: 
     with node.connect() as connection:
         (asked,) = decisions.open_questions(connection)
         assert asked.topic == "quarantine" and asked.subject == item.subject
-        questions.decide(connection, TrackerSettings(), asked.number, answer, "ada", "the season's last recoveries")
+        why = "the season's last recoveries"
+        if where == "page":
+            acting.act(connection, TrackerSettings(), item.item_id, Action.ANSWER, "ada", why, answer)
+        else:
+            questions.decide(connection, TrackerSettings(), asked.number, answer, "ada", why)
     with node.connect() as connection:
         now = items.get(connection, item.item_id)
-        assert (now.state, now.hold) == (state, hold) and decisions.open_questions(connection) == []
+        assert (now.state, now.hold) == (state, None) and decisions.open_questions(connection) == []

@@ -71,14 +71,17 @@ def certify(
     """
     (folder / CERTIFICATE).unlink(missing_ok=True)
     certificate = Certificate(snapshot.manifest["push_date"], snapshot.rehearsal)
-    outcomes, delivered = _outcomes(matches), _delivered(extracts, folder)
+    outcomes, delivered, expected = _outcomes(matches), _delivered(extracts, folder), _expected(snapshot, matches)
     certificate.laws = {
         "raw = loaded + duplicate + refused + waiting, per file": _files_add_up(snapshot),
         "loaded = matched + own + sentinel + unqualified + without receiver + sent by two projects, per file": _outcomes_add_up(
             snapshot, outcomes
         ),
+        "every extract whose matches differ from those of the last push is listed": _unlisted(
+            expected, _expected(snapshot, before) if before else None, extracts
+        ),
         "every extract holds the matches of its project, year and type, pair by pair": _extracts_hold(
-            _expected(snapshot, matches), delivered, extracts
+            expected, delivered, extracts
         ),
         "qualified(array, tracker) = matched(tracker, detected by array), in the files": _two_sides(
             delivered, extracts
@@ -130,7 +133,7 @@ def _outcomes_add_up(snapshot: Snapshot, outcomes: pl.DataFrame) -> list[dict[st
         _sent_twice(snapshot), on="submission_no", how="left"
     )
     total = pl.col("matched").fill_null(0) + pl.col("sent_twice").fill_null(0)
-    bad = joined.filter(pl.col("loaded_rows") != total)
+    bad = joined.filter(pl.col("loaded_rows").ne_missing(total))
     unknown = found.join(files, on="submission_no", how="anti")
     return bad.to_dicts() + unknown.to_dicts()
 
@@ -212,6 +215,21 @@ def _expected(snapshot: Snapshot, matches: Matches) -> pl.DataFrame:
     return pl.concat(sides)
 
 
+def _unlisted(now: pl.DataFrame, before: pl.DataFrame | None, extracts: pl.DataFrame) -> list[dict[str, Any]]:
+    """Extracts with another number of rows for some partner than at the last push, which the list of this push has not."""
+    listed = extracts.select("collectioncode", pl.col("year").cast(pl.Int32), "extract_type")
+    same = [*_PAIR, "expected"]
+    changed = (
+        [now]
+        if before is None
+        else [
+            now.join(before, on=same, how="anti", nulls_equal=True),
+            before.join(now, on=same, how="anti", nulls_equal=True),
+        ]
+    )
+    return pl.concat(changed).join(listed, on=_PAIR[:3], how="anti").sort(same).to_dicts()
+
+
 def _extracts_hold(expected: pl.DataFrame, delivered: pl.DataFrame, extracts: pl.DataFrame) -> list[dict[str, Any]]:
     listed = extracts.select("collectioncode", pl.col("year").cast(pl.Int32), "extract_type")
     wanted = expected.join(listed, on=_PAIR[:3], how="semi")
@@ -222,19 +240,21 @@ def _extracts_hold(expected: pl.DataFrame, delivered: pl.DataFrame, extracts: pl
 
 def _two_sides(delivered: pl.DataFrame, extracts: pl.DataFrame) -> list[dict[str, Any]]:
     """Qualified of an array against matched of a tracker, wherever both extracts are listed."""
-    listed = extracts.filter(pl.col("extract_type") == "t").select(
-        tracker="collectioncode", year=pl.col("year").cast(pl.Int32)
-    )
+    year = pl.col("year").cast(pl.Int32)
+    trackers = extracts.filter(pl.col("extract_type") == "t").select(tracker="collectioncode", year=year)
+    arrays = extracts.filter(pl.col("extract_type") == "q").select(array="collectioncode", year=year)
     qualified = delivered.filter(pl.col("extract_type") == "q").select(
         "year", array="collectioncode", tracker="partner", qualified="found"
     )
     matched = delivered.filter(pl.col("extract_type") == "t").select(
         "year", array="partner", tracker="collectioncode", matched="found"
     )
-    both = qualified.join(listed, on=["tracker", "year"], how="semi").join(
-        matched, on=["array", "tracker", "year"], how="left"
+    pair = ["array", "tracker", "year"]
+    both = qualified.join(matched, on=pair, how="full", coalesce=True).with_columns(
+        pl.col("qualified", "matched").fill_null(0)
     )
-    both = both.with_columns(pl.col("matched").fill_null(0))
+    both = both.join(trackers, on=["tracker", "year"], how="semi").join(arrays, on=["array", "year"], how="semi")
+    both = both.filter(pl.col("array") != pl.col("tracker"))  # a project's own tags are in its matched extract alone
     return both.filter(pl.col("matched") != pl.col("qualified")).sort("array", "tracker", "year").to_dicts()
 
 
