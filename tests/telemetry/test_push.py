@@ -15,7 +15,7 @@ from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import NEXT_SPRING, Heard, Network, make_network
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.telemetry import overrides, rules
-from otn_dagster.telemetry.push import certificate, matching, snapshot
+from otn_dagster.telemetry.push import certificate, delivering, extracts, matching, snapshot, splitting
 from tests.support.databases import new_database
 from tests.support.node import PAST_PUSH, Node, hashes
 
@@ -303,6 +303,20 @@ def test_a_broken_law_fails_the_push(node: Node, tamper):
     with pytest.raises(certificate.BrokenLaw):
         certificate.certify(snapshot.read(node.settings, PAST_PUSH), matching.read(folder), listed, folder)
     assert not (folder / "certificate.json").exists()
+
+
+def test_extracts_do_not_depend_on_how_many_rows_are_in_memory(node: Node, monkeypatch: pytest.MonkeyPatch):
+    folder = push_past(node)
+    expected = hashes(folder / "extracts")
+    listed = pl.read_parquet(folder / "extracts_list.parquet")
+    projects = listed["collectioncode"].unique().sort().to_list()
+    monkeypatch.setattr(splitting, "ROWS_PER_PIECE", 40)
+    monkeypatch.setattr(splitting, "ROWS_AT_ONCE", 30)
+    context = extracts.Context.of(snapshot.read(node.settings, PAST_PUSH), matching.read(folder))
+    shutil.rmtree(folder / "extracts")
+    delivering.write_extracts(context, listed, projects, folder)
+    assert hashes(folder / "extracts") == expected
+    assert not list(folder.glob(f"{splitting.PREFIX}*"))
 
 
 def test_an_extract_that_the_list_forgot_breaks_a_law(node: Node):

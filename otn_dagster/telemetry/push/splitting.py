@@ -54,12 +54,11 @@ def numbered(listed: pl.DataFrame, projects: pl.DataFrame) -> pl.DataFrame:
     return ordered.with_row_index("number").with_columns(pl.col("number").cast(pl.Int32))
 
 
-def pieces(matches: Matches, extracts: pl.DataFrame, rows_per_piece: int | None = None) -> Iterator[Piece]:
+def pieces(matches: Matches, extracts: pl.DataFrame) -> Iterator[Piece]:
     """All rows of these extracts (as ``numbered`` gives them), piece by piece, extracts in order."""
-    most = rows_per_piece or ROWS_PER_PIECE
     counted = _rows_of(pl.scan_parquet(matches.buckets), extracts).group_by("number").len().collect(engine="streaming")
     sized = extracts.join(counted, on="number", how="left").with_columns(pl.col("len").fill_null(0)).sort("number")
-    sized = sized.with_columns(piece=_pieces_of(sized["len"].to_list(), most)).drop("len")
+    sized = sized.with_columns(piece=_pieces_of(sized["len"].to_list(), ROWS_PER_PIECE)).drop("len")
     if sized["piece"].n_unique() <= 1:
         yield Piece(extracts, _rows_of(pl.scan_parquet(matches.buckets), extracts).collect())
         return
