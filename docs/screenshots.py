@@ -22,22 +22,17 @@ HERE = Path(__file__).parent / "pictures"
 CHROMIUM = "/usr/bin/chromium"
 PAGES = {
     "lineage-loading": "/locations/otn_dagster/asset-groups/loading/lineage",
-    "lineage-push": "/locations/otn_dagster/asset-groups/push/lineage",
-    "checks": "/assets/raw_tags?view=checks",
-    "stream": "/assets/stream_store?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
     "stream-qc": "/assets/stream_qc?view=partitions&partition=CE02SHBP-LJ01D-06-CTDBPN106-streamed-ctdbp_no_sample",
     "live": "/assets/live_dataset?view=partitions&partition=demo-buoy",
-    "report": "/assets/push_report?partition=SHRK%7C2026-10-15",
+    "report": "/assets/push_report",
 }
 
 WEB_PAGES = {
     "tracker": "/tracker",
-    "tracker-item": "/tracker/items/9",
-    "tracker-push": "/tracker/pushes/2026-10-15",
 }
 
 # Pages on which a plot is opened, and which of them.
-PLOTS = {"stream": 0, "stream-qc": 1, "live": 0}
+PLOTS = {"stream-qc": 1, "live": 0, "report": 0}
 
 
 def take(page: Page, address: str, name: str, path: str) -> None:
