@@ -180,10 +180,11 @@ def detection_extracts_list(
 )
 def detection_extracts(context: dg.AssetExecutionContext, lake: Lake) -> None:
     """Write what the list names."""
-    keys, date = {project: key for key, _, project in _keys(context)}, _keys(context)[0][1]
+    keys = _keys(context)
+    key_of, date = {project: key for key, _, project in keys}, keys[0][1]
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
-    written = delivering.write_extracts(lake.context(date), listed, list(keys), lake.folder(date))
-    for project, key in keys.items():
+    written = delivering.write_extracts(lake.context(date), listed, list(key_of), lake.folder(date))
+    for project, key in key_of.items():
         files = [{"file": name, **entry} for name, entry in sorted(written[project].items())]
         rows = sum(row["rows"] for row in files if str(row["file"]).endswith(".zip"))
         metadata: dict = {"dagster/row_count": rows, "extracts": len(files) // 2}
