@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from assets.reporting import OWNERS, markdown_table
 from otn_dagster import figures
 from otn_dagster.live import pictures, silence
 from otn_dagster.live.apply import Applied
@@ -15,6 +14,7 @@ from otn_dagster.live.remote import Taken
 from otn_dagster.live.schema import TYPES
 from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import live_datasets
+from otn_dagster.orchestration.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.resources import Live
 
 PER_DATASET: dict[str, Any] = {"group_name": "live", "owners": OWNERS, "partitions_def": live_datasets}

@@ -8,10 +8,10 @@ import datetime as dt
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNERS, markdown_table
 from otn_dagster import figures
 from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import push_dates, push_of_push_project, push_projects
+from otn_dagster.orchestration.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.resources import Lake, NodeDatabase, actor_of
 from otn_dagster.telemetry import cutoffs, plots
 from otn_dagster.telemetry.push import (

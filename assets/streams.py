@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.reporting import OWNERS, markdown_table
 from otn_dagster import figures
 from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import streams as stream_keys
+from otn_dagster.orchestration.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.resources import Streams, actor_of
 from otn_dagster.streams import (
     asking,

@@ -9,10 +9,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.checks import result, specs
 from otn_dagster.orchestration.partitions import push_dates
 from otn_dagster.orchestration.partitions import streams as stream_keys
+from otn_dagster.orchestration.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.resources import Lake, NodeDatabase, Streams
 from otn_dagster.publish import ocean
 from otn_dagster.streams import annotations as annotation_table

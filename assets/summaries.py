@@ -7,8 +7,8 @@ from types import ModuleType
 
 import dagster as dg
 
-from assets.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.partitions import push_dates
+from otn_dagster.orchestration.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.resources import Lake, NodeDatabase
 from otn_dagster.publish import discovery as discovery_rows
 from otn_dagster.publish import erddap as erddap_rows

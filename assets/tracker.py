@@ -5,8 +5,8 @@ No logic lives here: each asset asks the tracker and reports.
 
 import dagster as dg
 
-from assets.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.checks import result, specs
+from otn_dagster.orchestration.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker import board, drift, export
 from otn_dagster.tracker.follow import catch_up as following

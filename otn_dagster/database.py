@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import psycopg
 
@@ -89,6 +90,35 @@ def connect(settings: Settings) -> Iterator[Connection]:
     with psycopg.connect(ready(database_url(settings))) as connection:
         connection.execute("set time zone 'UTC'")
         yield connection
+
+
+class Session:
+    """One connection for many transactions, one after another; made anew where it broke. Used as a context, by one thread."""
+
+    def __init__(self, settings: Settings):
+        """Connects when the first transaction begins."""
+        self._settings = settings
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """The connection in a transaction: committed when the block ends, rolled back when it raises."""
+        if self._connection is None or self._connection.closed:
+            # Without prepared statements: tables of a session get columns and children while it lives.
+            url = ready(database_url(self._settings))
+            self._connection = psycopg.connect(url, autocommit=True, prepare_threshold=None)
+            self._connection.execute("set time zone 'UTC'")
+        with self._connection.transaction():
+            yield self._connection
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Closes the connection."""
+        if self._connection is not None:
+            self._connection.close()
 
 
 @dataclass(frozen=True)

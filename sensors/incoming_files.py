@@ -1,74 +1,84 @@
-"""A file in ``incoming/<node>/<collection>/<kind>/`` starts its loading chain.
+"""Files in ``incoming/<node>/<collection>/<kind>/`` start their loading chain, many of a kind in one run.
 
-No logic lives here: what is received and what is ready is decided in ``otn_dagster.tracker.receipt``.
+No logic lives here: what is received and what is ready is decided in ``otn_dagster.tracker.receipt``, how often it is tried in
+``otn_dagster.attempts``, which files a run takes in ``otn_dagster.orchestration.batches``.
 """
 
 import datetime as dt
 import json
+from itertools import islice
 
 import dagster as dg
 
+from otn_dagster import attempts
+from otn_dagster.attempts import Next
 from otn_dagster.orchestration import jobs, partitions
+from otn_dagster.orchestration.batches import MOST_RUNS, batches
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.telemetry import intake, kinds
 from otn_dagster.telemetry.intake import Intake
+from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker.receipt import receipt
-from sensors.attempts import OCCASION, Attempts, under_way
+from sensors import under_way
 
-MOST_RUNS_A_TICK, MOST_LOOKED_AT = 50, 500
+Ready = list[tuple[Submission, str]]
 
 
 @dg.sensor(
     jobs=jobs.LOADING,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Receives files and loads them.",
+    description="Receives files and loads them, those of a kind together.",
 )
 def incoming_files(context: dg.SensorEvaluationContext, database: NodeDatabase) -> dg.SensorResult | dg.SkipReason:
-    """Receive files that lie still; start every submission whose time has come."""
+    """Receive files that lie still; start what is ready. An attempt is counted before its run is asked for."""
     found = receipt.look(database.settings, database.config.tracker.quarantine, json.loads(context.cursor or "{}"))
-    with database.connect() as connection:
-        ready = receipt.ready(connection)[:MOST_LOOKED_AT]
     for problem in found.problems:
         context.log.warning(problem)
-    running = under_way(context.instance, [submission.submission_key for submission, _ in ready])
-    attempts, now = Attempts(context.instance, [occasion for _, occasion in ready]), dt.datetime.now(dt.UTC)
     with database.connect() as connection:
-        for submission, occasion in ready:
-            if attempts.exhausted(occasion):
-                intake.note_given_up(connection, submission, kinds.ASSETS[submission.kind][0])
-    starts = [
-        (s, occasion, key)
-        for s, occasion in ready
-        if s.submission_key not in running and (key := attempts.run_key(occasion, now))
-    ][:MOST_RUNS_A_TICK]
-    requests = [
-        dg.RunRequest(
-            run_key=run_key,
-            job_name=f"load_{submission.kind}",
-            partition_key=submission.submission_key,
-            tags={
-                "otn/collection": submission.collectioncode,
-                "otn/node": submission.node,
-                OCCASION: occasion,
-            },
-        )
-        for submission, occasion, run_key in starts
-    ]
-    keys: dict[str, list[str]] = {}
-    for submission, _, _ in starts:
-        keys.setdefault(submission.kind, []).append(submission.submission_key)
+        ready = receipt.ready(connection)
+    requests, new = [], []
+    for kind in kinds.KINDS:
+        mine = [(submission, occasion) for submission, occasion in ready if submission.kind == kind]
+        if mine:
+            runs, keys = _runs(context.instance, database, kind, mine)
+            requests += runs
+            new += [partitions.submissions[kind].build_add_request(keys)] if keys else []
     return dg.SensorResult(
         run_requests=requests,
         cursor=json.dumps(found.sizes),
-        dynamic_partitions_requests=[
-            partitions.submissions[kind].build_add_request(names) for kind, names in keys.items()
-        ],
-        skip_reason=dg.SkipReason(_why_nothing(found)) if not requests else None,
+        dynamic_partitions_requests=new,
+        skip_reason=None if requests else dg.SkipReason(_why_nothing(found, len(ready))),
     )
 
 
-def _why_nothing(found: Intake) -> str:
+def _runs(
+    instance: dg.DagsterInstance, database: NodeDatabase, kind: str, ready: Ready
+) -> tuple[list[dg.RunRequest], list[str]]:
+    """Runs to start for a kind, and the partitions that become known with them."""
+    known = list(instance.get_dynamic_partitions(f"{kind}_submissions"))
+    running = under_way.covered(instance, known)
+    taken = set().union(*running)
+    waiting = {s.submission_key: (s, occasion) for s, occasion in ready if s.submission_key not in taken}
+    with database.connect() as connection:
+        tried, now = attempts.of(connection, [occasion for _, occasion in waiting.values()]), dt.datetime.now(dt.UTC)
+        following = {key: attempts.what_is_next(tried.get(occasion), now) for key, (_, occasion) in waiting.items()}
+        for key in (key for key, what in following.items() if what is Next.GIVE_UP):
+            intake.note_given_up(connection, waiting[key][0], kinds.ASSETS[kind][0])
+        wanted = [key for key, what in following.items() if what is Next.START]
+        chosen = list(islice(batches(wanted, known), max(0, MOST_RUNS - len(running))))
+        numbers = attempts.note(connection, [waiting[key][1] for batch in chosen for key in batch.keys])
+    runs = []
+    for batch in chosen:
+        _, occasion = waiting[batch.keys[0]]
+        # The attempt of the first file names the run: no other run begins with it.
+        run_key = f"{occasion} attempt {numbers[occasion]}"
+        runs.append(dg.RunRequest(run_key, partition_key=batch.partition_key, job_name=f"load_{kind}", tags=batch.tags))
+    return runs, [key for batch in chosen for key in batch.keys if key not in set(known)]
+
+
+def _why_nothing(found: Intake, ready: int) -> str:
     if found.still_arriving:
         return f"still being copied: {', '.join(found.still_arriving[:5])}"
-    return "; ".join(found.problems[:5]) or "nothing new in incoming/"
+    waiting = [f"{ready:,} file(s) wait for a run that is under way, or for the next try"] if ready else []
+    return "; ".join([*waiting, *found.problems[:5]]) or "nothing new in incoming/"

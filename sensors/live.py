@@ -13,7 +13,7 @@ from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import jobs, partitions
 from otn_dagster.orchestration.checks import evaluation
 from otn_dagster.orchestration.resources import Live
-from sensors.attempts import UNFINISHED
+from sensors.under_way import is_running
 
 
 @dg.sensor(
@@ -50,8 +50,7 @@ def _why(wanted: news.Due, running: list[str]) -> str:
 
 
 def _is_running(context: dg.SensorEvaluationContext, name: str) -> bool:
-    mine = dg.RunsFilter(tags={"otn/live_dataset": name}, statuses=UNFINISHED)
-    return bool(context.instance.get_runs(mine, limit=1))
+    return is_running(context.instance, dg.RunsFilter(tags={"otn/live_dataset": name}))
 
 
 @dg.sensor(

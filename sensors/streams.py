@@ -3,16 +3,15 @@
 No logic lives here: what is new is decided in ``otn_dagster.streams.news``, what is complete in ``harvest``.
 """
 
-import datetime as dt
-
 import dagster as dg
 
+from otn_dagster import attempts
 from otn_dagster.orchestration import jobs, partitions
 from otn_dagster.orchestration.resources import Streams
 from otn_dagster.streams import looking
 from otn_dagster.streams.configuration import StreamSettings, run_tags
 from otn_dagster.streams.requests import Request
-from sensors.attempts import OCCASION, UNFINISHED, Attempts
+from sensors.under_way import is_running
 
 SECONDS_A_TICK = 40  # a sensor's evaluation may take sixty
 
@@ -32,12 +31,10 @@ def stream_answers(context: dg.SensorEvaluationContext, streams: Streams) -> dg.
     enabled = [key for key, stream in sorted(harvester.streams.streams.items()) if stream.enabled]
     known = set(context.instance.get_dynamic_partitions("streams"))
     missing = sorted(({*enabled, *(request.stream for request in ready)}) - known)
-    attempts, now = Attempts(context.instance, [_occasion(request) for request in ready]), dt.datetime.now(dt.UTC)
-    runs = [
-        _run(harvester.streams, request, key)
-        for request in ready
-        if not _is_running(context, request) and (key := attempts.run_key(_occasion(request), now))
-    ]
+    free = {request.stream: request for request in ready if not _is_running(context, request)}
+    with harvester.connect() as connection:
+        started = attempts.start(connection, {_occasion(request): stream for stream, request in free.items()})
+    runs = [_run(harvester.streams, free[stream], key) for stream, key in started.items()]
     return dg.SensorResult(
         run_requests=runs,
         dynamic_partitions_requests=[partitions.streams.build_add_request(missing)] if missing else [],
@@ -56,14 +53,12 @@ def _run(configured: StreamSettings, request: Request, key: str) -> dg.RunReques
     tags = {
         **run_tags(configured, request.stream, request.mode == "refresh"),
         "otn/request": str(request.request_no),
-        OCCASION: _occasion(request),
     }
     return dg.RunRequest(run_key=key, partition_key=request.stream, tags=tags)
 
 
 def _is_running(context: dg.SensorEvaluationContext, request: Request) -> bool:
-    mine = dg.RunsFilter(tags={"otn/request": str(request.request_no)}, statuses=UNFINISHED)
-    return bool(context.instance.get_runs(mine, limit=1))
+    return is_running(context.instance, dg.RunsFilter(tags={"otn/request": str(request.request_no)}))
 
 
 @dg.schedule(

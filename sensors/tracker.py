@@ -3,17 +3,16 @@
 No logic lives here: what is behind, due or complete is decided in ``otn_dagster.tracker``.
 """
 
-import datetime as dt
-
 import dagster as dg
 
+from otn_dagster import attempts
 from otn_dagster.orchestration import jobs
 from otn_dagster.orchestration.pushing import COMPLETE
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker.follow import catch_up as following
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.mail import outbox
-from sensors.attempts import OCCASION, UNFINISHED, Attempts
+from sensors.under_way import is_running
 
 
 @dg.sensor(
@@ -42,26 +41,19 @@ def outbox_sensor(context: dg.SensorEvaluationContext, database: NodeDatabase) -
     with database.connect() as connection:
         mail = database.config.tracker.mail
         due, complete = outbox.due(connection, mail.mode, mail.most_a_day), completion.due(connection)
-    occasions = {f"complete {date} {stamp}": date for date, stamp in complete}
-    attempts, now = Attempts(context.instance, list(occasions)), dt.datetime.now(dt.UTC)
-    requests = []
-    if due and not _running(context, "send_mails"):
+        if is_running(context.instance, dg.RunsFilter(job_name=COMPLETE.job_name)):
+            complete = []
+        started = attempts.start(connection, {f"complete {date} {stamp}": date for date, stamp in complete})
+    requests = [
+        dg.RunRequest(run_key=key, job_name=COMPLETE.job_name, partition_key=date) for date, key in started.items()
+    ]
+    if due and not is_running(context.instance, dg.RunsFilter(job_name="send_mails")):
         requests.append(dg.RunRequest(run_key=f"mails {number}", job_name="send_mails"))
-    if not _running(context, COMPLETE.job_name):
-        requests += [
-            dg.RunRequest(run_key=key, job_name=COMPLETE.job_name, partition_key=date, tags={OCCASION: occasion})
-            for occasion, date in occasions.items()
-            if (key := attempts.run_key(occasion, now))
-        ]
     return dg.SensorResult(
         run_requests=requests,
         cursor=str(number),
         skip_reason=None if requests else dg.SkipReason("no mail is due, no push waits to be completed"),
     )
-
-
-def _running(context: dg.SensorEvaluationContext, job: str) -> bool:
-    return bool(context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1))
 
 
 board_nightly = dg.ScheduleDefinition(

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otn_dagster import decisions
 from otn_dagster.config import PROJECT_ROOT
+from otn_dagster.orchestration.batches import batches
 from otn_dagster.orchestration.build import build_defs
 from otn_dagster.orchestration.pushing import PUSH
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.telemetry import cutoffs, submissions
-from otn_dagster.tracker.receipt import receipt
 from sensors import failures, incoming_files, push_calendar
 from tests.support.node import Node
 from tests.support.sheets import tag_sheet
@@ -65,23 +67,21 @@ def test_a_run_that_died_before_it_said_so_is_started_again_after_a_pause(node: 
     cursor = tick(instance, None).cursor
     request = (tick(instance, cursor).run_requests or [])[0]
 
-    def end(status: dg.DagsterRunStatus, minutes_ago: int) -> None:
-        run = dg.DagsterRun(job_name="load_project", tags=dict(request.tags), status=status)
-        instance.add_run(run)
-        at = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=minutes_ago)
-        with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
-            connection.exec_driver_sql(
-                "update runs set update_timestamp = ? where run_id = ?",
-                (at.replace(tzinfo=None).isoformat(" "), run.run_id),
-            )
-
-    end(dg.DagsterRunStatus.FAILURE, 0)
-    assert not tick(instance, cursor).run_requests  # it died a moment ago
-    end(dg.DagsterRunStatus.FAILURE, 5)
+    assert not tick(instance, cursor).run_requests  # it may have died a moment ago
+    ago(node, minutes=5)
     again = (tick(instance, cursor).run_requests or [])[0]
     assert again.run_key != request.run_key and again.partition_key == request.partition_key
-    end(dg.DagsterRunStatus.STARTED, 60)
+    ago(node, minutes=60)
+    tags = {"dagster/partition": str(request.partition_key)}
+    instance.add_run(dg.DagsterRun(job_name="load_project", tags=tags, status=dg.DagsterRunStatus.STARTED))
+    instance.add_dynamic_partitions("project_submissions", [str(request.partition_key)])
     assert not tick(instance, cursor).run_requests  # one is under way
+
+
+def ago(node: Node, minutes: int) -> None:
+    """Make every attempt so many minutes older."""
+    with node.connect() as connection:
+        connection.execute("update platform.attempts set last_at = last_at - make_interval(mins => %s)", [minutes])
 
 
 @pytest.mark.parametrize("state", ["received", "held"])
@@ -97,9 +97,12 @@ def test_a_file_whose_every_run_was_lost_is_refused_with_what_to_do(
             submissions.move(connection, key, "held")
             decisions.ask(connection, "removal", key, ["a row"])
             decisions.decide(connection, 1, "accept", "an analyst", "looked at")
-    tags = dict((tick(instance, cursor).run_requests or [request])[0].tags)
-    for _ in range(5):
-        instance.add_run(dg.DagsterRun(job_name="load_project", tags=tags, status=dg.DagsterRunStatus.FAILURE))
+    for _ in range(4 if state == "received" else 5):  # an answer is another occasion
+        ago(node, minutes=60)
+        tick(instance, cursor)
+    with node.connect() as connection:
+        assert submissions.get(connection, key).state == state
+    ago(node, minutes=60)
     tick(instance, cursor)
     with node.connect() as connection:
         found = submissions.get(connection, key)
@@ -107,22 +110,86 @@ def test_a_file_whose_every_run_was_lost_is_refused_with_what_to_do(
     assert "materialize the partition" in str(found.reason) and "raw_project" in str(found.reason)
 
 
-def test_a_file_is_loaded_by_one_run_at_a_time(
-    node: Node, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-):
-    """Loaded, and its checks still to come: the run that is under way will see to them."""
-    node.drop_form("HFX")
+def test_a_file_is_loaded_by_one_run_at_a_time(node: Node, instance: dg.DagsterInstance):
+    """Loaded, and its checks still to come: the run that is under way will see to them, whoever started it."""
+    forms = [f"P{number}" for number in range(4)]
+    for code in forms:
+        node.drop_form(code)
     cursor = tick(instance, None).cursor
-    request = (tick(instance, cursor).run_requests or [])[0]
-    tags = {**request.tags, "dagster/partition": str(request.partition_key)}
-    run = dg.DagsterRun(job_name="load_project", tags=tags, status=dg.DagsterRunStatus.STARTED)
-    instance.add_run(run)
-    monkeypatch.setattr(receipt, "ready", lambda _: [(submission, "another occasion")])
-    with node.connect() as connection:
-        submission = submissions.get(connection, str(request.partition_key))
-    assert not tick(instance, cursor).run_requests
-    instance.delete_run(run.run_id)
-    assert tick(instance, cursor).run_requests
+    node.look()
+    keys = [f"OTN/{code}/project" for code in forms]
+    known = sorted(str(key) for (key,) in node.rows("select submission_key from platform.submissions"))
+    assert [key.rsplit("/", 1)[0] for key in known] == keys
+    instance.add_dynamic_partitions("project_submissions", known)
+    tags = {"dagster/asset_partition_range_start": known[0], "dagster/asset_partition_range_end": known[1]}
+    by_a_person = dg.DagsterRun(job_name="__ASSET_JOB", tags=tags, status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(by_a_person)
+    asked = [covered(request, known) for request in tick(instance, cursor).run_requests or []]
+    assert asked == [known[2:]]
+    instance.delete_run(by_a_person.run_id)
+    assert [covered(request, known) for request in tick(instance, cursor).run_requests or []] == [known[:2]]
+
+
+def covered(request: dg.RunRequest, known: list[str]) -> list[str]:
+    """Partitions that a requested run takes."""
+    first = request.tags.get("dagster/asset_partition_range_start") or str(request.partition_key)
+    last = request.tags.get("dagster/asset_partition_range_end") or first
+    return known[known.index(first) : known.index(last) + 1]
+
+
+def test_one_run_takes_many_files_and_one_that_fails_leaves_the_others_alone(node: Node, instance: dg.DagsterInstance):
+    """Each has its own partition, transaction, checks, events and state; the run fails and names what did not get through."""
+    node.drop_form("HFX")
+    node.load()
+    sheets = {
+        "a.csv": tag_sheet({}),
+        "b.csv": b"nothing,here\n1,2\n",
+        "c.csv": tag_sheet({"ANIMAL_ID": "other", "TAG_ID_CODE": "77"}),
+    }
+    for name, content in sheets.items():
+        node.drop("OTN/HFX/tags", name, content)
+    cursor = tick(instance, None).cursor
+    result = tick(instance, cursor)
+    (request,) = result.run_requests or []
+    for new in result.dynamic_partitions_requests or []:
+        instance.add_dynamic_partitions(str(new.partitions_def_name), list(new.partition_keys))
+    run = (
+        build_defs()
+        .get_repository_def()
+        .get_job("load_tags")
+        .execute_in_process(
+            instance=instance, tags=dict(request.tags), partition_key=request.partition_key, raise_on_error=False
+        )
+    )
+    states = dict(node.rows("select file_name, state from platform.submissions where kind = 'tags'"))
+    assert states == {"a.csv": "loaded", "b.csv": "refused", "c.csv": "loaded"}
+    assert not run.success
+    (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    said = str(failure.user_failure_data and failure.user_failure_data.description)
+    assert said.startswith("1 of 3 files did not get through") and "b.csv" in said and "a.csv" not in said
+    loaded = {
+        key.split("/")[-1].split("@")[0] for key in instance.get_materialized_partitions(dg.AssetKey("otn_animals"))
+    }
+    assert loaded == {"a.csv", "c.csv"}
+    checked = {str(e.partition).split("/")[-1].split("@")[0] for e in run.get_asset_check_evaluations()}
+    assert checked == {"a.csv", "c.csv"}
+    assert node.value("select count(*) from hfx.otn_animals") == 2
+
+
+@given(
+    known=st.lists(st.integers(0, 40), unique=True),
+    wanted=st.lists(st.integers(0, 60), unique=True),
+    most=st.integers(1, 7),
+)
+def test_runs_take_what_is_wanted_once_and_nothing_else(known: list[int], wanted: list[int], most: int):
+    """Dagster expands a range over the partitions in the order in which they became known."""
+    before, chosen = [str(key) for key in known], [str(key) for key in wanted]
+    order = [*before, *(key for key in chosen if key not in before)]
+    taken = []
+    for batch in batches(chosen, before, most):
+        assert 0 < len(batch.keys) <= most
+        taken += order[order.index(batch.keys[0]) : order.index(batch.keys[-1]) + 1]
+    assert sorted(taken) == sorted(chosen)
 
 
 def test_the_push_starts_when_the_last_node_s_day_has_ended(node: Node, instance: dg.DagsterInstance):

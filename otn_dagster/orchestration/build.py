@@ -9,7 +9,6 @@ import dagster as dg
 
 import assets.live
 import assets.loading
-import assets.loading_checks
 import assets.push
 import assets.streams
 import assets.streams_described
@@ -42,7 +41,7 @@ def build_defs(
     folder = str(config_folder or "")
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
-        asset_checks=[*assets.loading_checks.loading_checks, assets.live.live_silence_checks],
+        asset_checks=[assets.live.live_silence_checks],
         jobs=jobs.ALL,
         sensors=[
             sensors.incoming_files.incoming_files,

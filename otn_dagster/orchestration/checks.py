@@ -39,14 +39,16 @@ def result(outcome: Outcome[Any], asset: str, **facts: Any) -> dg.AssetCheckResu
     )
 
 
-def evaluation(outcome: Outcome[Any], asset: str) -> dg.AssetCheckEvaluation:
-    """The same outside of a run."""
+def evaluation(outcome: Outcome[Any], asset: str, partition: str | None = None) -> dg.AssetCheckEvaluation:
+    """The same as an event: of one partition of a run that takes several, or outside of a run."""
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(asset),
         check_name=outcome.check.name,
         passed=bool(outcome.passed),
         severity=_severity(outcome),
         description=outcome.says,
+        partition=partition,
+        blocking=outcome.check.stops,
         metadata={
             name: dg.MetadataValue.text(v) if isinstance(v, str) else v for name, v in _metadata(outcome, {}).items()
         },

@@ -6,10 +6,13 @@ itself.
 Runs are recorded in the same Dagster instance that the UI shows.
 """
 
+import itertools
 import os
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ import dagster as dg
 from otn_dagster import database
 from otn_dagster.config import Settings, home
 from otn_dagster.node import NodeConfig
-from otn_dagster.orchestration import partitions
+from otn_dagster.orchestration import loading
+from otn_dagster.orchestration.batches import batches
 from otn_dagster.orchestration.checks import was_not_evaluated
 from otn_dagster.orchestration.pushing import COMPLETE, PUSH
 from otn_dagster.telemetry import cutoffs, submissions
@@ -117,29 +121,46 @@ def load(
                 ready = [(s, key) for s, key in receipt.ready(connection) if key not in started]
             if not ready:
                 break
-            first_kind = ready[0][0].kind
-            for submission, key in [(s, k) for s, k in ready if s.kind == first_kind]:
-                started.add(key)
-                touched[submission.submission_key] = submission
-                progress(submission.submission_key, len(started), len(started | {key for _, key in ready}))
-                partitions_name = partitions.submissions[submission.kind].name
-                assert partitions_name is not None
-                instance.add_dynamic_partitions(partitions_name, [submission.submission_key])
-                job = repository.get_job(f"load_{submission.kind}")
-                tags = {"otn/collection": submission.collectioncode, "otn/node": submission.node}
-                result = job.execute_in_process(
-                    instance=instance,
-                    partition_key=submission.submission_key,
-                    raise_on_error=False,
-                    tags=tags,
-                    run_config=QUIET,
-                )
-                failed[submission.submission_key] = _failed_checks(result)
+            kind = ready[0][0].kind
+            mine = {s.submission_key: (s, key) for s, key in ready if s.kind == kind}
+            touched |= {key: submission for key, (submission, _) in mine.items()}
+            count, of = itertools.count(len(started) + 1), len(started | {key for _, key in ready})
+            job = repository.get_job(f"load_{kind}")
+            failed |= _load(instance, job, kind, list(mine), partial(_say, progress, count, of))
+            started |= {key for _, key in mine.values()}
     following.catch_up(settings, config.tracker, config.live)
     with database.connect(settings) as connection:
         waiting = {s.submission_key: s for s in submissions.by_state(connection, ["held", "waiting", "received"])}
         outcome.files = [_outcome_of(connection, key, failed.get(key, [])) for key in sorted({**touched, **waiting})]
     return outcome
+
+
+def _say(progress: Progress, count: Iterator[int], of: int, key: str) -> None:
+    progress(key, next(count), of)
+
+
+def _load(
+    instance: dg.DagsterInstance, job: dg.JobDefinition, kind: str, keys: list[str], begins: Callable[[str], None]
+) -> dict[str, list[dict[str, Any]]]:
+    """Load files of a kind, as many in one run as stand together; the checks that failed, by submission."""
+    name, failed = f"{kind}_submissions", defaultdict[str, list[dict[str, Any]]](list)
+    known = list(instance.get_dynamic_partitions(name))
+    instance.add_dynamic_partitions(name, [key for key in keys if key not in set(known)])
+    watching = loading.begins.set(begins)
+    try:
+        for batch in batches(keys, known):
+            result = job.execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                partition_key=batch.partition_key,
+                tags=batch.tags,
+                run_config=QUIET,
+            )
+            for event in result.get_asset_check_evaluations():
+                failed[event.partition or keys[0]] += _failed_checks([event])
+    finally:
+        loading.begins.reset(watching)
+    return failed
 
 
 def receive(config: NodeConfig, outcome: LoadOutcome, settle_seconds: float) -> None:
@@ -209,7 +230,7 @@ def push(
             result = repository.get_job(step.job_name).execute_in_process(
                 instance=instance, raise_on_error=False, tags=tags, run_config=config
             )
-            outcome.failed_checks += _failed_checks(result)
+            outcome.failed_checks += _failed_checks(result.get_asset_check_evaluations())
             outcome.steps[step.job_name] = "done" if result.success else "failed"
             if not result.success:
                 outcome.error = _first_error(result)
@@ -242,9 +263,9 @@ def _repository() -> Any:
     return build_defs().get_repository_def()
 
 
-def _failed_checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
+def _failed_checks(events: Iterable[dg.AssetCheckEvaluation]) -> list[dict[str, Any]]:
     failed = []
-    for event in result.get_asset_check_evaluations():
+    for event in events:
         if event.passed or was_not_evaluated(event):
             continue
         rows = event.metadata.get("rows")

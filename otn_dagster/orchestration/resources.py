@@ -23,14 +23,11 @@ from otn_dagster.streams.harvest import Harvester
 from otn_dagster.streams.location import Location
 from otn_dagster.streams.spread import spread_of
 from otn_dagster.streams.store import StreamStore
-from otn_dagster.telemetry import cutoffs, intake, submissions
+from otn_dagster.telemetry import cutoffs
 from otn_dagster.telemetry.push import extracts, matching
 from otn_dagster.telemetry.push import snapshot as snapshots
-from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker.follow import live as follow_live
 from otn_dagster.tracker.follow import streams as follow_streams
-from otn_dagster.tracker.follow import submissions as follow_submissions
-from otn_dagster.tracker.follow.submissions import OnHold
 from otn_dagster.tracker.items import Actor
 from otn_dagster.tracker.mail import notices
 
@@ -69,39 +66,6 @@ class NodeDatabase(Configured):
         """A connection in one transaction."""
         with database.connect(self.settings) as connection:
             yield connection
-
-    @contextmanager
-    def loading(self, context: Stepping) -> Iterator[tuple[Connection, Settings, Submission]]:
-        """One step of loading the submission of a run's partition, in one transaction.
-
-        A file that is refused, held or must wait rolls back, is noted as such, and fails the step without a retry. The tracker
-        follows in the same transaction.
-        """
-        key, actor = context.partition_key, actor_of(context)
-        try:
-            with self.connect() as connection:
-                follow_submissions.begin(connection, submissions.get(connection, key), actor)
-            with self.connect() as connection:
-                yield connection, self.settings, submissions.get(connection, key)
-                follow_submissions.follow(connection, self.config.tracker, key, actor, step_done=True)
-        except dg.Failure:
-            raise
-        except Exception as error:
-            with self.connect() as connection:
-                submission = submissions.get(connection, key)
-                state = (
-                    submission.state
-                    if isinstance(error, OnHold)
-                    else intake.note_failure(connection, submission, error)
-                )
-                follow_submissions.follow(connection, self.config.tracker, key, actor)
-            if isinstance(error, intake.PASSING):
-                raise
-            raise dg.Failure(
-                description=f"{submission.file_name}: {error}",
-                metadata={"submission": key, "state": state, "file": submission.file_name},
-                allow_retries=False,
-            ) from error
 
 
 class Lake(Configured):

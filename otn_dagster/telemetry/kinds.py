@@ -17,7 +17,8 @@ from otn_dagster.telemetry.loading.steps import StepReport
 class Stage:
     """One step of a kind's chain: the asset that people see, what it does and says, where its rows are.
 
-    after: the stage whose rows it takes; without it, the one before. checked: the field's checks hang on it.
+    after: the stage whose rows it takes; without it, the one before. checked: the field's checks hang on it. with_it: another asset
+    that the same transaction writes, and that its step reports first.
     """
 
     asset: str
@@ -26,6 +27,12 @@ class Stage:
     storage: frozenset[str] = frozenset({"postgres"})
     after: str | None = None
     checked: bool = True
+    with_it: str | None = None
+
+    @property
+    def assets(self) -> list[str]:
+        """All assets that it writes, as its step reports them."""
+        return [self.with_it, self.asset] if self.with_it else [self.asset]
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ KINDS = {
                     "otn_transmitters",
                     steps.otn_animals_and_transmitters,
                     "Transmitters on animals with their life, inherited into `obis.moorings`.",
+                    with_it="otn_animals",
                 ),
             ),
             ("animal_id", "tag_code_space", "tag_id_code"),
@@ -163,8 +171,5 @@ KINDS = {
     )
 }
 # Assets of a chain, in order; and those of them on which checks hang.
-ASSETS = {
-    name: [stage.asset for stage in kind.stages] + (["otn_animals"] if name == "tags" else [])
-    for name, kind in KINDS.items()
-}
+ASSETS = {name: [asset for stage in kind.stages for asset in stage.assets] for name, kind in KINDS.items()}
 CHECKED = {name: [stage.asset for stage in kind.stages if stage.checked] for name, kind in KINDS.items()}
