@@ -1,189 +1,288 @@
-"""Reading what people send, against merely reading it: every format of detections, and sheets.
+"""Loading many files, from the folder to the upper tables: headless, by the sensors, and at rest.
 
-    uv run python -m benchmarks.loading --rows 1000000
+    uv run python -m benchmarks.loading --files 1000 --rows 10000000
 
-Each reading runs in a process of its own; CPU is that of the whole process from after its imports, memory its peak. "Merely reading" is
-Polars, and DuckDB, reading all columns of the same file as text or by their own guesses; the Fathom log is read by both as its lines.
-The detections that come out of every format are compared before anything is printed. A sheet is read, typed and judged.
+A network of projects with receivers and tags is loaded first and not counted. Then all files of detections lie in ``incoming/``; counted is
+what it takes until every one is loaded: CPU of all processes (PostgreSQL, Dagster's servers and runs) and wall time. The measure beside it is
+``COPY`` of the same rows, typed already, into a plain table for each project: what the database takes for the bytes alone. With ``--rest M``
+the servers of ``otn-dagster up`` then have nothing to do for M minutes, and their CPU is taken. Every detection is counted in the database
+before anything is printed.
 """
 
 import argparse
 import datetime as dt
-import json
+import os
 import random
-import resource
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from otn_dagster.demo.formats import FORMATS, Heard
+import polars as pl
+import psutil
+import psycopg
+from psycopg import sql
 
-SKIPPED = {"vue_1_from_a_spreadsheet"}  # loses its seconds' fractions; it is tested, not timed
+from otn_dagster import transfer
+from otn_dagster.config import PROJECT_ROOT
+from otn_dagster.demo.files import DEPLOYMENT_HEADER, project_form, sheet_csv
+from otn_dagster.demo.formats import Heard, vue
+from otn_dagster.demo.network import PROJECTS, Project
+from otn_dagster.embedded import EmbeddedServer
 
-
-def main() -> None:
-    """Write the files, read each in turn, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--one", nargs=2, metavar=("HOW", "FILE"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(measure(arguments.one[0], Path(arguments.one[1]))))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        compare(Path(folder), arguments.rows)
-        sheets(Path(folder))
+RECEIVERS = 25  # of a project
+START = dt.datetime(2022, 1, 13)
 
 
-def truth(rows: int) -> list[Heard]:
-    """Detections of 40 receivers and 500 transmitters, a fifth with sensors."""
-    draw = random.Random(7)
-    start = dt.datetime(2022, 1, 13)
+@dataclass(frozen=True)
+class Place:
+    """A node of its own: its folder, its database, its environment."""
+
+    home: Path
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def server(self) -> EmbeddedServer:
+        return EmbeddedServer(self.data)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "OTN_HOME": str(self.home), "OTN_DATA": str(self.data), "PYTHONPATH": str(PROJECT_ROOT)}
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "otn_dagster.cli", *words]
+
+    def cpu(self) -> float:
+        """CPU seconds of the database server until now."""
+        pid = self.server.pid()
+        return tree_cpu(psutil.Process(pid)) if pid else 0.0
+
+    def loaded(self) -> tuple[int, int]:
+        """(files of detections that are loaded, their rows)."""
+        with psycopg.connect(self.server.url) as connection:
+            row = connection.execute(
+                "select count(*), coalesce(sum(loaded_rows), 0)::bigint from platform.submissions where kind = 'detections' and state = 'loaded'"
+            ).fetchone()
+        assert row is not None
+        return row
+
+
+def tree_cpu(process: psutil.Process) -> float:
+    """CPU of a process, of all that it started, and of what of it has ended."""
+    total = 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            total += sum(one.cpu_times()[:4])
+    return total
+
+
+def make_place(home: Path, projects: int) -> Place:
+    """A node with projects and their receivers, loaded."""
+    for name in ("config", "dagster.yaml", "workspace.yaml"):
+        source = PROJECT_ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, home / name)
+    shutil.rmtree(home / "config" / "live", ignore_errors=True)
+    place = Place(home)
+    place.server.start()  # so that no command stops it
+    for number in range(projects):
+        code, incoming = f"P{number:03d}", place.data / "incoming" / "OTN" / f"P{number:03d}"
+        form = Project("OTN", code, "data", f"Project {code}", "Halifax, NS", 44.2, -63.4, PROJECTS[1].species)
+        put(incoming / "project" / f"{code}.txt", project_form(form))
+        put(incoming / "deployments" / f"{code}.csv", deployments(number))
+    done = subprocess.run(place.command("load"), env=place.environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the network was not loaded:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return place
+
+
+def put(path: Path, content: bytes) -> None:
+    """A file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def serial(project: int, number: int) -> str:
+    """Of a receiver of a project."""
+    return str(100_000 + project * RECEIVERS + number)
+
+
+def deployments(project: int) -> bytes:
+    """The sheet of a project's receivers, each in the water all the time."""
+    rows = []
+    for number in range(RECEIVERS):
+        cells = {
+            "OTN_ARRAY": f"P{project:03d}",
+            "STATION_NO": str(number),
+            "DEPLOY_DATE_TIME": "2021-06-01T00:00:00",
+            "DEPLOY_LAT": 44.2,
+            "DEPLOY_LONG": -63.4,
+            "INS_MODEL_NO": "VR2W",
+            "INS_SERIAL_NO": serial(project, number),
+            "RECOVERED": "n",
+        }
+        rows.append([next((v for k, v in cells.items() if name.startswith(k)), None) for name in DEPLOYMENT_HEADER])
+    return sheet_csv(DEPLOYMENT_HEADER, rows)
+
+
+def heard(project: int, number: int, file: int, rows: int) -> list[Heard]:
+    """Detections of one receiver, as one offload brings them."""
+    draw = random.Random(file)
+    at = START + dt.timedelta(days=file % 300)
     return [
         Heard(
-            start + dt.timedelta(seconds=31 * i),
+            at + dt.timedelta(seconds=37 * i),
             "VR2W",
-            str(109_000 + i % 40),
-            f"A69-{'9002' if i % 5 == 0 else '1602'}-{4_000 + draw.randrange(500)}",
-            float(draw.randrange(256)) if i % 5 == 0 else None,
+            serial(project, number),
+            f"A69-1602-{4_000 + draw.randrange(500)}",
+            None,
         )
         for i in range(rows)
     ]
 
 
-def measure(how: str, path: Path) -> dict[str, float | int | str]:
-    """One reading, in this process."""
-    import duckdb
-    import polars as pl
+def drop(place: Place, projects: int, files: int, rows: int) -> int:
+    """All files of detections, whole at once; their bytes."""
+    size = 0
+    for file in range(files):
+        project, number = file % projects, (file // projects) % RECEIVERS
+        content = vue(heard(project, number, file, rows))
+        put(place.data / "incoming" / "OTN" / f"P{project:03d}" / "detections" / f"f{file:05d}.csv", content)
+        size += len(content)
+    return size
 
-    from otn_dagster.telemetry.files.reading import read_export
 
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    before, clock, answer = usage.ru_utime + usage.ru_stime, time.perf_counter(), "none"
-    if how == "ours":
-        target = path.with_suffix(".parquet")
-        export = read_export(path, "detections", target, {})
-    elif how == "polars":
-        text = path.read_bytes()
-        if text.startswith(b"\xff\xfe"):
-            text = text.decode("utf-16").encode()
-        separator = max((b",", b";", b"\t"), key=text[:200].count).decode()
-        if b"VEMCO" in text[:20]:
-            wide = {f"c{i}": pl.String for i in range(40)}
-            pl.read_csv(text, has_header=False, schema=wide, truncate_ragged_lines=True, missing_columns="insert")
-        else:
-            pl.read_csv(text, infer_schema=False, truncate_ragged_lines=True, separator=separator)
-    else:
-        options = "all_varchar=true, null_padding=true, ignore_errors=true, strict_mode=false"
-        if "fathom" in path.name:
-            options += (
-                ", header=false, delim=',', columns={"
-                + ", ".join(f"'c{i}': 'varchar'" for i in range(40))
-                + "}, auto_detect=false"
+@dataclass(frozen=True)
+class Spent:
+    """What something took."""
+
+    cpu: float
+    database: float
+    wall: float
+
+    def row(self, name: str, files: int) -> str:
+        both = self.cpu + self.database
+        return f"| {name} | {both:.1f} | {both / files:.3f} | {self.database / files:.3f} | {self.wall:.0f} | {60 * files / self.wall:.0f} |"
+
+
+def headless(place: Place) -> Spent:
+    """``otn-dagster load``."""
+    before, clock = place.cpu(), time.perf_counter()
+    process = psutil.Popen(
+        place.command("load"), env=place.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - clock
+    if status:
+        raise SystemExit(f"`otn-dagster load` ended with {os.waitstatus_to_exitcode(status)}")
+    return Spent(usage.ru_utime + usage.ru_stime, place.cpu() - before, wall)
+
+
+def by_sensors(place: Place, files: int, rest_minutes: float, seconds: float) -> tuple[Spent, Spent | None]:
+    """``otn-dagster up``: from its start until all is loaded, less what the start takes; then at rest."""
+    log = (place.home / "up.log").open("w")
+    incoming, aside = place.data / "incoming", place.home / "aside"
+    incoming.rename(aside)
+    incoming.mkdir()
+    up = psutil.Popen(
+        place.command("up", "--port", "0"), env=place.environment, stdout=log, stderr=subprocess.STDOUT, cwd=place.home
+    )
+    try:
+        time.sleep(60)  # servers have started
+        servers, database, clock = tree_cpu(up), place.cpu(), time.perf_counter()
+        incoming.rmdir()
+        aside.rename(incoming)
+        while place.loaded()[0] < files and time.perf_counter() - clock < seconds:
+            time.sleep(2)
+        loaded = Spent(tree_cpu(up) - servers, place.cpu() - database, time.perf_counter() - clock)
+        rest = None
+        if rest_minutes:
+            time.sleep(90)  # the last run ends
+            servers, database, clock = tree_cpu(up), place.cpu(), time.perf_counter()
+            time.sleep(60 * rest_minutes)
+            rest = Spent(tree_cpu(up) - servers, place.cpu() - database, time.perf_counter() - clock)
+        return loaded, rest
+    finally:
+        up.send_signal(signal.SIGINT)
+        with suppress(psutil.TimeoutExpired):
+            up.wait(60)
+        log.close()
+
+
+def copied(place: Place, projects: int, files: int, rows: int) -> Spent:
+    """The same rows by ``COPY``, a transaction a file, into a plain table for each project."""
+    frames = []
+    for file in range(files):
+        some = heard(file % projects, (file // projects) % RECEIVERS, file, rows)
+        frames.append(
+            pl.DataFrame(
+                {
+                    "datetime": [one.at for one in some],
+                    "receiver": [one.serial for one in some],
+                    "transmitter": [one.transmitter for one in some],
+                    "sensor_value": [one.sensor for one in some],
+                },
+                schema_overrides={"sensor_value": pl.Float64},
             )
-        duckdb.sql(f"create table t as select * from read_csv('{path}', {options})")
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    cpu, wall = usage.ru_utime + usage.ru_stime - before, time.perf_counter() - clock
-    if how == "ours":  # what came out, to be compared; not part of reading
-        rows = pl.scan_parquet(target).select(
-            pl.struct("datetime", "receiver", "transmitter", "sensor_value").hash().sum()
         )
-        answer = f"{export.usable} {rows.collect().item()}"
-    return {"cpu": cpu, "wall": wall, "mib": usage.ru_maxrss / 1024, "answer": answer}
+    with psycopg.connect(place.server.url, autocommit=True) as connection:
+        for project in range(projects):
+            name = sql.Identifier(f"plain_{project}")
+            columns = sql.SQL("(datetime timestamp, receiver text, transmitter text, sensor_value float8)")
+            connection.execute(sql.SQL("create table {} {}").format(name, columns))
+        database, mine, clock = place.cpu(), time.process_time(), time.perf_counter()
+        for file, frame in enumerate(frames):
+            with connection.transaction():
+                transfer.copy_in(connection, sql.Identifier(f"plain_{file % projects}"), frame)
+        return Spent(time.process_time() - mine, place.cpu() - database, time.perf_counter() - clock)
 
 
-def once(how: str, path: Path) -> dict:
-    """One reading, in a process of its own; the better of two, on a machine that others use."""
-    runs = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.loading", "--one", how, str(path)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            return {
-                "cpu": float("nan"),
-                "wall": float("nan"),
-                "mib": float("nan"),
-                "answer": done.stderr.strip().splitlines()[-1][:80],
-            }
-        runs.append(json.loads(done.stdout))
-    return min(runs, key=lambda run: run["cpu"])
-
-
-def compare(folder: Path, rows: int) -> None:
-    """Every format: ours against Polars and DuckDB."""
-    heard = truth(rows)
-    print(f"{rows:,} detections\n")
-    print("| format | MiB | CPU s | Polars CPU s | ratio | DuckDB CPU s | ratio | wall s | peak MiB |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
-    answers = set()
-    for name, write in FORMATS.items():
-        if name in SKIPPED:
-            continue
-        path = folder / f"{name}.csv"
-        path.write_bytes(write(heard))
-        ours, polars = once("ours", path), once("polars", path)
-        duck = once("duckdb", path) if name != "vue_apart" else {"cpu": float("nan")}  # DuckDB reads no UTF-16
-        answers.add(ours["answer"])
-        size = path.stat().st_size / 2**20
-        print(
-            f"| {name} | {size:.0f} | {ours['cpu']:.2f} | {polars['cpu']:.2f} | {ours['cpu'] / polars['cpu']:.1f} | {duck['cpu']:.2f} |"
-            f" {ours['cpu'] / duck['cpu']:.1f} | {ours['wall']:.2f} | {ours['mib']:.0f} |",
-            flush=True,
-        )
-        path.unlink()
-    if len(answers) != 1:
-        raise SystemExit(f"the formats do not give the same detections: {answers}")
-
-
-def sheets(folder: Path) -> None:
-    """Sheets of a thousand rows: read, typed, judged."""
-    from otn_dagster.demo import dirt, files
-    from otn_dagster.demo.network import make_network
-    from otn_dagster.telemetry.files import container, deployments, tags
-    from otn_dagster.telemetry.files.typed import Situation
-
-    network = make_network(7)
-    makers = {
-        "tags": (files.TAG_HEADER, [files._tag_cells(tag) for tag in network.tags], tags.find, tags.type_tags),
-        "deployments": (
-            files.DEPLOYMENT_HEADER,
-            [files._deployment_cells(d, dt.datetime(2100, 1, 1)) for d in network.deployments],
-            deployments.find,
-            deployments.type_deployments,
-        ),
-    }
-    print("\n| sheet of 1,000 rows | CPU s |\n|---|---:|")
-    for kind, (header, rows, find, how) in makers.items():
-        many = [list(rows[i % len(rows)]) for i in range(1_000)]
-        for i, row in enumerate(many):
-            row[5 if kind == "tags" else 9] = 100_000 + i
-        for ending in ("xlsx", "csv"):
-            path = folder / f"{kind}.{ending}"
-            dressed = dirt.words_for_nothing(header, many)
-            path.write_bytes(files.workbook("S", [], *dressed) if ending == "xlsx" else files.sheet_csv(*dressed))
-            find(container.read_sheets(path))  # imports
-            best = min(
-                timed(
-                    lambda p=path, f=find, h=how: h(
-                        f(container.read_sheets(p)).tables, Situation("X", dt.datetime(2026, 11, 1))
-                    )
+def main() -> None:
+    """Make, load, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=1_000)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of all files together")
+    parser.add_argument("--projects", type=int, default=20)
+    parser.add_argument("--rest", type=float, default=0, metavar="MINUTES")
+    parser.add_argument("--how", choices=["headless", "sensors", "both"], default="both")
+    parser.add_argument("--seconds", type=float, default=3_600, help="give up after so long")
+    arguments = parser.parse_args()
+    files, rows = arguments.files, arguments.rows // arguments.files
+    ways = ["headless", "sensors"] if arguments.how == "both" else [arguments.how]
+    print(f"{files:,} files of {rows:,} detections, {arguments.projects} projects\n")
+    print("| | CPU s | a file | of it PostgreSQL | wall s | files a minute |\n|---|---:|---:|---:|---:|---:|")
+    for way in ways:
+        with tempfile.TemporaryDirectory(prefix="otn-loading-") as folder:
+            Path(folder).chmod(0o755)
+            place = make_place(Path(folder), arguments.projects)
+            try:
+                drop(place, arguments.projects, files, rows)
+                rest = None
+                if way == "headless":
+                    spent = headless(place)
+                else:
+                    spent, rest = by_sensors(place, files, arguments.rest, arguments.seconds)
+                found = place.loaded()
+                print(
+                    spent.row(way, files) + ("" if found == (files, files * rows) else f" **loaded {found}**"),
+                    flush=True,
                 )
-                for _ in range(3)
-            )
-            print(f"| {kind}, {ending} | {best:.3f} |")
-
-
-def timed(work) -> float:
-    """CPU seconds of a call."""
-    before = time.process_time()
-    work()
-    return time.process_time() - before
+                if rest:
+                    share = 100 * (rest.cpu + rest.database) / rest.wall
+                    print(
+                        f"\nat rest for {rest.wall / 60:.0f} minutes: {share:.1f} % of a core ({100 * rest.database / rest.wall:.1f} PostgreSQL)"
+                    )
+                if way == ways[-1]:
+                    print(copied(place, arguments.projects, files, rows).row("COPY of the same rows", files))
+            finally:
+                place.server.stop()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ from otn_dagster.explained import Explained
 
 SERVER_USER_FOR_ROOT = "nobody"
 ROOT_HOME = Path("/var/lib/otn-dagster")
+MOST_LOCKS = 1_024  # a transaction: whoever asks a table of the network touches those of every project and year
+
+
+_answered: dict[Path, int] = {}  # clusters that answered this process, with the server that did
 
 
 class ServerFailed(Explained, RuntimeError):
@@ -70,6 +74,14 @@ class EmbeddedServer:
 
     def start(self) -> bool:
         """Make the cluster if there is none and start the server; True if this call started it."""
+        if self.cluster in _answered and self.pid() == _answered[self.cluster]:
+            return False  # every transaction begins here: a server that answered is not asked again while it lives
+        started = self._start()
+        if pid := self.pid():
+            _answered[self.cluster] = pid
+        return started
+
+    def _start(self) -> bool:
         self.home.mkdir(parents=True, exist_ok=True)
         with _exclusive(self.home / "start.lock"):
             if self._answers():
@@ -79,7 +91,7 @@ class EmbeddedServer:
             self._own(self.socket_folder)
             if not (self.cluster / "PG_VERSION").exists():
                 self._initialise()
-            options = f"-h '' -k {self.socket_folder} -c unix_socket_permissions=0700"
+            options = f"-h '' -k {self.socket_folder} -c unix_socket_permissions=0700 -c max_locks_per_transaction={MOST_LOCKS}"
             self._start_patiently("-l", str(self.home / "server.log"), "-o", options)
             self._make_database()
             return True

@@ -8,7 +8,7 @@ Dagster's runs cover a range of partitions, in the order in which these were mad
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-MOST_FILES = 100  # what a run that is killed may have to look at again, and how long a person waits for its end
+MOST_FILES = 50  # what a run that is killed may have to look at again, and how long a person waits for its end
 MOST_RUNS = 2  # of a kind at once: what comes meanwhile gathers for the next
 
 

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from otn_dagster import transfer
 from otn_dagster.database import PROMOTION_LOCK, Connection
-from otn_dagster.telemetry import engine, inputs, rules
+from otn_dagster.telemetry import engine, inputs
 from otn_dagster.telemetry.project_tables import ensure_year_table, table
 
 
@@ -48,13 +48,9 @@ def promote(connection: Connection, serials: Sequence[str]) -> Promotion:
     ]
     found = inputs.detections(connection, sql.Identifier("platform", "detections"), "receiver_key = any(%s)", [keys])
     deployments = inputs.deployments(connection, serials)
-    placed = _assigned(
-        found,
-        pl.DataFrame({"receiver_key": keys}, schema={"receiver_key": pl.Int32}),
-        connection,
-        keys,
-        deployments,
-    )
+    receivers = pl.DataFrame({"receiver_key": keys}, schema={"receiver_key": pl.Int32})
+    placed = engine.assigned(found, receivers, inputs.clock_segments(connection, keys), deployments)
+    placed = placed.join(deployments.drop("project_key", "receiver_key"), on="deployment_key", how="left")
     inserted, removed = _write(connection, placed, keys)
     moved = placed.filter(
         pl.from_epoch("device_ms", time_unit="ms").dt.year() != pl.from_epoch("time_ms", time_unit="ms").dt.year()
@@ -69,20 +65,6 @@ def promote(connection: Connection, serials: Sequence[str]) -> Promotion:
         without_receiver=found.height - with_receiver,
         moved_year=moved.height,
     )
-
-
-def _assigned(
-    found: pl.DataFrame,
-    receivers: pl.DataFrame,
-    connection: Connection,
-    keys: list[int],
-    deployments: pl.DataFrame,
-) -> pl.DataFrame:
-    backend = engine.duckdb()
-    timeline = engine.receiver_timeline(backend, receivers, inputs.clock_segments(connection, keys), deployments)
-    placed = rules.assigned(engine.table(backend, "detections", found), timeline).to_polars()
-    backend.disconnect()
-    return placed.join(deployments.drop("project_key", "receiver_key"), on="deployment_key", how="left")
 
 
 def _write(connection: Connection, placed: pl.DataFrame, keys: list[int]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ Every step is safe to repeat and to kill: it is one transaction, and what it wri
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -147,11 +147,9 @@ def detections(connection: Connection, settings: Settings, submission: Submissio
     facts |= {f"{year}": f"{new:,} new, {already:,} already loaded" for year, (already, new) in loaded.by_year.items()}
     if loaded.withdrawn:
         facts["withdrawn"] = loaded.withdrawn
-    years = {str(year): new for year, (_, new) in loaded.by_year.items()}
-    report = _table_report(
+    return _table_report(
         connection, counts.loaded, facts, "platform", "detections", "submission_no", submission.submission_no
     )
-    return replace(report, picture=lambda: plots.bars(years, "new detections by year"))
 
 
 def otn_detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
