@@ -1,16 +1,18 @@
-"""The push: one frozen, reproducible release, step by step, by push date and project.
+"""The push: one frozen, reproducible release, step by step, by push date.
 
 No logic lives here: each asset takes the push's folder, calls one function and reports.
 """
 
 import datetime as dt
+from collections.abc import Iterable
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from otn_dagster import figures
-from otn_dagster.orchestration.checks import result, specs
-from otn_dagster.orchestration.partitions import push_dates, push_of_push_project, push_projects
+from otn_dagster.orchestration.checks import MOST_ROWS_SHOWN, result, specs
+from otn_dagster.orchestration.partitions import push_dates
 from otn_dagster.orchestration.reporting import OWNERS, markdown_table
 from otn_dagster.orchestration.resources import Lake, NodeDatabase, actor_of
 from otn_dagster.telemetry import cutoffs, plots
@@ -22,44 +24,31 @@ from otn_dagster.telemetry.push import (
     snapshot,
     verification,
 )
-from otn_dagster.telemetry.push.report import report as write_report
+from otn_dagster.telemetry.push.pictures import REPORTS
+from otn_dagster.telemetry.push.report import write_reports
 from otn_dagster.telemetry.push.shared import Shared
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.mail import notices, outbox
 
-GROUP = "push"
-PER_PROJECT = {
-    "group_name": GROUP,
-    "owners": OWNERS,
-    "partitions_def": push_projects,
-    "backfill_policy": dg.BackfillPolicy.single_run(),
-}
-PER_PUSH = {"group_name": GROUP, "owners": OWNERS, "partitions_def": push_dates}
+PER_PUSH = {"group_name": "push", "owners": OWNERS, "partitions_def": push_dates}
+MOST_TOLD = 3  # projects whose whole report a run shows
 
 LOADED = ["otn_resources", "otn_animals", "otn_transmitters", "moorings", "otn_detections"]  # what a snapshot freezes
 
 
-def _all_projects_of(name: str) -> dg.AssetDep:
-    return dg.AssetDep(name, partition_mapping=push_of_push_project)
+class OnlyConfig(dg.Config):
+    """What may be made again by itself."""
 
+    projects: list[str] = Field(default=[], description="Only these projects; without any, all of the push.")
 
-def _keys(context: dg.AssetExecutionContext) -> list[tuple[str, str, str]]:
-    """(partition key, push date, project) of the partitions of this run, projects in order; all of one push."""
-    keys = [(str(key), dict(key.keys_by_dimension)) for key in map(_multi, context.partition_keys)]
-    dates = sorted({dims["push"] for _, dims in keys})
-    if len(dates) > 1:
-        found = ", ".join(dates)
-        raise dg.Failure(
-            f"a run is of one push, and this one has {found}: materialize them one by one", allow_retries=False
-        )
-    return sorted((key, dims["push"], dims["project"]) for key, dims in keys)
-
-
-def _multi(key: str) -> dg.MultiPartitionKey:
-    found = push_projects.get_partition_key_from_str(key)
-    assert isinstance(found, dg.MultiPartitionKey)
-    return found
+    def chosen(self, every: Iterable[str]) -> list[str]:
+        """The projects to do, in order; raises Failure for one that the push does not have."""
+        known = sorted(every)
+        unknown = sorted(set(self.projects) - set(known))
+        if unknown:
+            raise dg.Failure(f"the push has no project {', '.join(unknown)}", allow_retries=False)
+        return sorted(self.projects) or known
 
 
 @dg.asset(
@@ -76,13 +65,11 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
             frozen = snapshot.freeze(connection, database.settings, context.partition_key)
     except snapshot.NothingToPush as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    projects = frozen.table("projects")["collectioncode"].to_list()
-    context.instance.add_dynamic_partitions("projects", projects)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": frozen.rows,
             "rehearsal": frozen.rehearsal,
-            "projects": len(projects),
+            "projects": frozen.table("projects").height,
             "partitions": len(frozen.detections),
             "tags": frozen.table("tags").height,
             "deployments": frozen.table("deployments").height,
@@ -92,33 +79,34 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
 
 
 @dg.asset(
-    **PER_PROJECT,
-    deps=[_all_projects_of("push_snapshot")],
+    **PER_PUSH,
+    deps=["push_snapshot"],
     kinds={"postgres", "parquet"},
-    description="The live schema of each project (structure, types, inheritance, permissions) and the snapshot across all nodes "
-    "(codes, double reporting, the same tag on two projects).",
+    description="The live schemas of all projects (structure, types, inheritance, permissions) and the snapshot across all nodes "
+    "(codes, double reporting, the same tag on two projects), as a table of projects and checks.",
     check_specs=specs(verification.CHECKS, "verified_schema"),
 )
 def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake):
-    """Verify each project; a blocking finding fails the step, so that no later step of the push starts."""
-    keys = _keys(context)
-    found, shared = {}, Shared(lake.snapshot(keys[0][1]))
-    for key, _, project in keys:
-        with database.connect() as connection:
-            found[project] = verification.verify(connection, shared, project)
-        counts = {outcome.check.check_id: len(outcome.rows) for outcome in found[project]}
-        context.add_asset_metadata({"findings": sum(counts.values()), **counts}, partition_key=key)
-    outcomes = verification.together(found)
+    """Verify all projects; a blocking finding fails the step, so that no later step of the push starts."""
+    date = context.partition_key
+    shared = Shared(lake.snapshot(date))
+    with database.connect() as connection:
+        outcomes = verification.verify(connection, shared)
+    table = verification.write(outcomes, shared.snapshot, lake.folder(date))
     for outcome in outcomes:
         yield result(outcome, "verified_schema")
     if stops := verification.why_it_stops(outcomes):
         raise dg.Failure(stops, allow_retries=False)
-    yield dg.MaterializeResult()
+    found = table.filter(pl.sum_horizontal(pl.exclude("collectioncode")) > 0)
+    metadata: dict = {"projects": table.height, "projects with findings": found.height}
+    if found.height:
+        metadata["findings"] = markdown_table(found.head(MOST_ROWS_SHOWN).to_dicts())
+    yield dg.MaterializeResult(metadata=metadata)
 
 
 @dg.asset(
     **PER_PUSH,
-    deps=["push_snapshot", _all_projects_of("verified_schema")],
+    deps=["push_snapshot", "verified_schema"],
     kinds={"duckdb", "parquet"},
     description="Every detection of the network once, with its outcome: the animal it matches, or the reason it was not matched.",
 )
@@ -173,30 +161,42 @@ def detection_extracts_list(
 
 
 @dg.asset(
-    **PER_PROJECT,
-    deps=[_all_projects_of("detection_extracts_list")],
+    **PER_PUSH,
+    deps=["detection_extracts_list"],
     kinds={"csv", "parquet"},
-    description="The detection extracts of each project: tracker, qualified, unqualified, sentinel, as csv in zip and as Parquet.",
+    description="The detection extracts of all projects: tracker, qualified, unqualified, sentinel, as csv in zip and as Parquet. "
+    "Those of one project are made again by naming it in the launchpad.",
 )
-def detection_extracts(context: dg.AssetExecutionContext, lake: Lake) -> None:
+def detection_extracts(context: dg.AssetExecutionContext, config: OnlyConfig, lake: Lake) -> dg.MaterializeResult:
     """Write what the list names."""
-    keys = _keys(context)
-    key_of, date = {project: key for key, _, project in keys}, keys[0][1]
+    date = context.partition_key
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
-    written = delivering.write_extracts(lake.context(date), listed, list(key_of), lake.folder(date))
-    for project, key in key_of.items():
-        files = [{"file": name, **entry} for name, entry in sorted(written[project].items())]
-        rows = sum(row["rows"] for row in files if str(row["file"]).endswith(".zip"))
-        metadata: dict = {"dagster/row_count": rows, "extracts": len(files) // 2}
-        if files:
-            metadata["files"] = markdown_table(files)
-            metadata["folder"] = dg.MetadataValue.path(str(lake.folder(date) / "extracts" / project))
-        context.add_asset_metadata(metadata, partition_key=key)
+    projects = config.chosen(lake.snapshot(date).table("projects")["collectioncode"])
+    written = delivering.write_extracts(lake.context(date), listed, projects, lake.folder(date))
+    sizes = [
+        {
+            "project": project,
+            "extracts": len(entries) // 2,
+            "rows": sum(entry["rows"] for name, entry in entries.items() if name.endswith(".zip")),
+            "MB": round(sum(entry["bytes"] for entry in entries.values()) / 1e6, 1),
+        }
+        for project, entries in sorted(written.items())
+        if entries
+    ]
+    metadata: dict = {
+        "dagster/row_count": sum(row["rows"] for row in sizes),
+        "extracts": sum(row["extracts"] for row in sizes),
+        "projects": len(projects),
+        "folder": dg.MetadataValue.path(str(lake.folder(date) / "extracts")),
+    }
+    if sizes:
+        metadata["by project"] = markdown_table(sizes[:MOST_ROWS_SHOWN])
+    return dg.MaterializeResult(metadata=metadata)
 
 
 @dg.asset(
     **PER_PUSH,
-    deps=["matches", "detection_extracts_list", _all_projects_of("detection_extracts")],
+    deps=["matches", "detection_extracts_list", "detection_extracts"],
     kinds={"json"},
     description="The laws that every push must keep, checked on the files as delivered, with the hash of every input and output. "
     "A broken law fails the push.",
@@ -228,32 +228,33 @@ def push_certificate(context: dg.AssetExecutionContext, database: NodeDatabase, 
 
 
 @dg.asset(
-    **PER_PROJECT,
-    deps=[_all_projects_of("push_certificate")],
+    **PER_PUSH,
+    deps=["push_certificate"],
     kinds={"markdown"},
-    description="What is new for each project since the last push and why, with an abacus plot of its animals and a map of its receivers.",
+    description="What is new for each project since the last push and why, and what needs its attention. The pictures beside it (an "
+    "abacus of its animals, a map of its receivers) are drawn when its page is opened.",
 )
-def push_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
-    """Write each project's report."""
-    keys = _keys(context)
-    date = keys[0][1]
-    shared, every = lake.context(date), pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
-    for key, _, project in keys:
-        listed = every.filter(pl.col("collectioncode") == project)
-        made = write_report(shared, listed, project, lake.folder(date))
-        metadata: dict = {
-            "report": dg.MetadataValue.md(made.text),
-            "changes": made.changes["detections"].sum(),
-        }
-        for name, picture in (("abacus", made.abacus), ("map", made.map)):
-            if picture:
-                metadata[name] = dg.MetadataValue.md(figures.markdown(picture, name))
-        context.add_asset_metadata(metadata, partition_key=key)
+def push_report(context: dg.AssetExecutionContext, config: OnlyConfig, lake: Lake) -> dg.MaterializeResult:
+    """Write the reports; those of a few projects that were named are shown whole."""
+    date = context.partition_key
+    listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
+    projects = config.chosen(lake.snapshot(date).table("projects")["collectioncode"])
+    rows, metadata = [], {}
+    for project, made in write_reports(lake.context(date), listed, lake.folder(date), projects):
+        changes = int(made.changes["detections"].sum())
+        if changes:
+            rows.append({"project": project, "changes": changes})
+        if len(projects) <= MOST_TOLD:
+            metadata[f"report of {project}"] = dg.MetadataValue.md(made.text)
+    if rows:
+        metadata["by project"] = markdown_table(rows[:MOST_ROWS_SHOWN])
+    folder = dg.MetadataValue.path(str(lake.folder(date) / REPORTS))
+    return dg.MaterializeResult(metadata={"projects": len(projects), "folder": folder, **metadata})
 
 
 @dg.asset(
     **PER_PUSH,
-    deps=["push_certificate", "discovery", "erddap", "geoserver", _all_projects_of("push_report")],
+    deps=["push_certificate", "discovery", "erddap", "geoserver", "push_report"],
     kinds={"postgres"},
     description="The end of a push: loading is open again, and what waited is loaded for the next one.",
 )
@@ -284,7 +285,7 @@ def push_reminder(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
 
 @dg.asset(
     **PER_PUSH,
-    deps=["push_certificate", _all_projects_of("push_report")],
+    deps=["push_certificate", "push_report"],
     kinds={"email"},
     description="Who is told of the push: one mail to each person with links to every extract of their projects, into the outbox. "
     "A rehearsal sends no mail.",

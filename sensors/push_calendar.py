@@ -18,15 +18,9 @@ from otn_dagster.orchestration.resources import NodeDatabase
 AUTOMATIC = {"otn/push": "automatic"}  # only runs with this tag start the next step by themselves
 
 
-def _request(
-    context: dg.RunStatusSensorContext | dg.ScheduleEvaluationContext,
-    step: PushStep,
-    push_date: str,
-    run_key: str,
-) -> dg.RunRequest:
-    projects = list(context.instance.get_dynamic_partitions("projects"))
-    tags = {**step.tags(push_date, projects), **AUTOMATIC, "otn/push_date": push_date}
-    return dg.RunRequest(run_key=run_key, job_name=step.job_name, tags=tags)
+def _request(step: PushStep, push_date: str, run_key: str) -> dg.RunRequest:
+    tags = {**AUTOMATIC, "otn/push_date": push_date}
+    return dg.RunRequest(run_key=run_key, job_name=step.job_name, partition_key=push_date, tags=tags)
 
 
 # Schedules are made when the definitions are: a changed calendar is taken up when they are loaded again.
@@ -59,7 +53,7 @@ def push_at_cutoff(context: dg.ScheduleEvaluationContext, database: NodeDatabase
     ended = (at - dt.timedelta(days=1)).date().isoformat()
     if ended not in calendar.push_dates(database.settings.pushes, dt.date.fromisoformat(ended)):
         return dg.SkipReason(f"{ended} is not a push date")
-    return _request(context, PUSH[0], ended, f"push {ended}")
+    return _request(PUSH[0], ended, f"push {ended}")
 
 
 @dg.run_status_sensor(
@@ -79,7 +73,7 @@ def next_push_step(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.Ski
     if after is None:
         return dg.SkipReason("that was the last step")
     push_date = run.tags["otn/push_date"]
-    return _request(context, after, push_date, f"push {push_date} {after.job_name} after {run.run_id}")
+    return _request(after, push_date, f"push {push_date} {after.job_name} after {run.run_id}")
 
 
 @dg.schedule(

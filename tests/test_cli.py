@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from otn_dagster.config import PROJECT_ROOT
+from otn_dagster.telemetry.push import pictures
 from tests.support.node import Node
 from tests.support.sheets import BAD_FILES, fill, tag_sheet
 
@@ -45,7 +46,12 @@ def test_load_and_push(node: Node):
     assert list(pushed["steps"].values()) == ["done"] * 8
     folder = Path(pushed["folder"])
     assert (folder / "extracts" / "HFX" / "hfx_matched_detections_2024.zip").exists()
-    assert (folder / "reports" / "HFX-abacus.png").exists() and (folder / "reports" / "HFX-map.png").exists()
+    assert (folder / "reports" / "HFX.md").read_text().startswith("# HFX: push of 2027-02-18")
+    assert pictures.there(folder, "HFX") == ["abacus", "map"]
+    for kind in pictures.KINDS:
+        drawn = pictures.picture(folder, "HFX", kind)
+        assert drawn is not None and drawn.read_bytes().startswith(b"\x89PNG")
+    assert pictures.there(folder, "ELSE") == [] and pictures.picture(folder, "ELSE", "abacus") is None
 
 
 def test_what_is_refused_makes_the_exit_code_one_and_is_named(node: Node):

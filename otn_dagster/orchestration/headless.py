@@ -222,13 +222,12 @@ def push(
         repository = _repository()
         for step in PUSH:
             progress(step.job_name, step.number, len(PUSH) + 2)
-            projects = list(instance.get_dynamic_partitions("projects"))
-            tags = {**step.tags(push_date, projects), "otn/push_date": push_date}
+            tags = {"otn/push_date": push_date}
             config: dict[str, Any] = dict(QUIET)
             if "detection_extracts_list" in step.assets and git_issue_link:
                 config["ops"] = {"detection_extracts_list": {"config": {"git_issue_link": git_issue_link}}}
             result = repository.get_job(step.job_name).execute_in_process(
-                instance=instance, raise_on_error=False, tags=tags, run_config=config
+                instance=instance, raise_on_error=False, partition_key=push_date, tags=tags, run_config=config
             )
             outcome.failed_checks += _failed_checks(result.get_asset_check_evaluations())
             outcome.steps[step.job_name] = "done" if result.success else "failed"

@@ -10,19 +10,30 @@ import polars as pl
 
 from otn_dagster.figures import BLUE, GREY, ORANGE, figure, png
 
-MANY_ANIMALS = 60
+MANY_ANIMALS, MANY_ARRAYS = 60, 10
+OTHERS = "other arrays"
 
 
-def abacus(detections: pl.DataFrame, title: str) -> bytes:
-    """Animals against time, a dot a day: frame with catalogNumber, dateCollectedUTC, detectedBy."""
-    days = detections.select("catalogNumber", pl.col("dateCollectedUTC").dt.date().alias("day"), "detectedBy").unique()
+def abacus(days: pl.DataFrame, title: str) -> bytes:
+    """Animals against time, a dot a day, coloured by the arrays that heard most: frame with catalogNumber, day, detectedBy."""
     animals = (
-        days.group_by("catalogNumber").len().sort("len", descending=True).head(MANY_ANIMALS)["catalogNumber"].sort()
+        days.group_by("catalogNumber")
+        .len()
+        .sort("len", "catalogNumber", descending=[True, False])
+        .head(MANY_ANIMALS)["catalogNumber"]
+        .sort()
     )
     days = days.filter(pl.col("catalogNumber").is_in(animals.to_list()))
+    often = days.group_by("detectedBy").len().sort("len", "detectedBy", descending=[True, False])["detectedBy"]
+    if len(often) > MANY_ARRAYS:
+        named = often.head(MANY_ARRAYS - 1).to_list()
+        days = days.with_columns(
+            pl.when(pl.col("detectedBy").is_in(named)).then("detectedBy").otherwise(pl.lit(OTHERS))
+        )
     made, axes = figure(8, max(1.5, 0.18 * len(animals) + 1))
     row = {animal: index for index, animal in enumerate(animals)}
-    for index, (array,) in enumerate(days.select("detectedBy").unique().sort("detectedBy").iter_rows()):
+    arrays = sorted(days["detectedBy"].unique().to_list(), key=lambda array: (array == OTHERS, array))
+    for index, array in enumerate(arrays):
         part = days.filter(pl.col("detectedBy") == array)
         axes.scatter(
             part["day"].to_list(),

@@ -88,8 +88,9 @@ def _overlap(a: dict, b: dict, start: str, end: str) -> bool:
 
 
 def _found(name: str, invented: Invented, code: str) -> list[dict]:
-    evidence = verification.Evidence(None, Shared(invented.snapshot), code)  # type: ignore[arg-type]
-    return list(getattr(verification, name).function(evidence))
+    evidence = verification.Evidence(None, Shared(invented.snapshot))  # type: ignore[arg-type]
+    found = getattr(verification, name).function(evidence)
+    return [{key: value for key, value in row.items() if key != "project"} for row in found if row["project"] == code]
 
 
 @pytest.fixture(params=range(5))

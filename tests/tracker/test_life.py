@@ -323,19 +323,18 @@ def test_a_hold_during_a_push_is_caught_up_with(node: Node, home: Path):
     load(node)
     node.clock("2026-10-17T00:00:00")
     steps = ["push_1_freeze", "push_2_verify", "push_3_match"]
-    from otn_dagster.orchestration.pushing import step_of
 
     def run(*names: str) -> None:
         from otn_dagster.orchestration.build import build_defs
 
         with headless.dagster_instance() as instance:
             for name in names:
-                tags = {
-                    **step_of(name).tags(PAST_PUSH, list(instance.get_dynamic_partitions("projects"))),
-                    "otn/push_date": PAST_PUSH,
-                }
+                tags = {"otn/push_date": PAST_PUSH}
                 job = build_defs().get_repository_def().get_job(name)
-                assert job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).success
+                done = job.execute_in_process(
+                    instance=instance, partition_key=PAST_PUSH, tags=tags, raise_on_error=False
+                )
+                assert done.success
 
     run(*steps)
     act(node, "tags.csv", "hold", "waiting_data_files")

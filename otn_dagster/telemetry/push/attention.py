@@ -7,6 +7,8 @@ Source: node managers' practice (reasons of unqualified detections, missing rece
 matched nothing and said nothing.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +83,7 @@ def _counted(snapshot: Snapshot, matches: Matches) -> pl.DataFrame:
         pl.scan_parquet(matches.buckets)
         .group_by("project_key", "transmitter_key", "outcome")
         .agg(detections=pl.len(), first_ms=pl.col("time_ms").min(), last_ms=pl.col("time_ms").max())
-        .collect()
+        .collect(engine="streaming")
     )
     named = grouped.join(codes, on="project_key", how="left").join(
         snapshot.table("transmitters"), on="transmitter_key", how="left"
@@ -97,7 +99,7 @@ def _no_receiver(snapshot: Snapshot, matches: Matches) -> pl.DataFrame:
         .filter(pl.col("outcome") == rules.NO_RECEIVER)
         .group_by("submission_no", "receiver_key")
         .agg(detections=pl.len(), first_ms=pl.col("time_ms").min(), last_ms=pl.col("time_ms").max())
-        .collect()
+        .collect(engine="streaming")
     )
     named = grouped.join(senders, on="submission_no", how="left").join(
         snapshot.table("receivers"), on="receiver_key", how="left"
@@ -163,7 +165,7 @@ def _windows(tags: pl.DataFrame, matches: Matches) -> pl.DataFrame:
         .filter(pl.col("tag_key").is_in(marked["tag_key"].to_list()))
         .group_by("tag_key")
         .agg(matches=pl.len())
-        .collect()
+        .collect(engine="streaming")
     )
     joined = marked.join(heard, on="tag_key", how="left").with_columns(pl.col("matches").fill_null(0))
     return joined.drop("tag_key").sort("trackercode", "catalognumber", "transmitter")
@@ -230,7 +232,7 @@ def _by_tracker(matches: Matches) -> dict[int, int]:
         .filter(pl.col("tracker_key").is_not_null())
         .group_by("tracker_key")
         .len()
-        .collect()
+        .collect(engine="streaming")
     )
     return dict(rows.iter_rows())
 
@@ -270,20 +272,36 @@ def read_warnings(folder: Path) -> dict[str, list[str]]:
 
 def of_project(folder: Path, collectioncode: str) -> Attention | None:
     """What concerns one project, at either end; None where the push was not certified."""
+    every = read(folder)
+    return every and every.of(collectioncode)
+
+
+def read(folder: Path) -> ByProject | None:
+    """What concerns each project of a push, read once; None where the push was not certified."""
     if not (folder / FOLDER).exists():
         return None
+    tables = {name: pl.read_parquet(folder / FOLDER / f"{name}.parquet") for name in TABLES}
+    return ByProject(tables, read_warnings(folder))
 
-    def rows(name: str, *columns: str) -> pl.DataFrame:
-        mine = pl.any_horizontal([pl.col(column) == collectioncode for column in columns])
-        return pl.scan_parquet(folder / FOLDER / f"{name}.parquet").filter(mine).collect()
 
-    warnings = read_warnings(folder)
-    return Attention(
-        outcomes=rows("outcomes", "collectioncode"),
-        no_receiver=rows("no_receiver", "collectioncode"),
-        near_misses=rows("near_misses", "collectioncode", "trackercode"),
-        shared=rows("shared", "trackercode"),
-        windows=rows("windows", "trackercode"),
-        findings=rows("findings", "collectioncode"),
-        warnings={collectioncode: [*warnings.get("", []), *warnings.get(collectioncode, [])]},
-    )
+# Which columns name the projects that a row concerns, where it is not its array alone.
+_ENDS = {"near_misses": ["collectioncode", "trackercode"], "shared": ["trackercode"], "windows": ["trackercode"]}
+
+
+class ByProject:
+    """The tables of a push, parted by project once: what each project is told costs its own rows."""
+
+    def __init__(self, tables: dict[str, pl.DataFrame], warnings: dict[str, list[str]]):
+        """tables: by name, as ``Attention`` has them."""
+        self._tables, self._warnings, self._places = tables, warnings, {}
+        for name, frame in tables.items():
+            rows = frame.with_row_index("row")
+            ends = [rows.select("row", code=column) for column in _ENDS.get(name, ["collectioncode"])]
+            places = pl.concat(ends).unique().sort("row").group_by("code").agg("row")
+            self._places[name] = dict(places.iter_rows())
+
+    def of(self, collectioncode: str) -> Attention:
+        """What concerns one project, at either end."""
+        mine = {name: frame[self._places[name].get(collectioncode, [])] for name, frame in self._tables.items()}
+        told = [*self._warnings.get("", []), *self._warnings.get(collectioncode, [])]
+        return Attention(**mine, warnings={collectioncode: told})

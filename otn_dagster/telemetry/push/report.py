@@ -1,23 +1,25 @@
 """The push report: for each project what is new since the last push and why, and what needs its attention.
 
-Belongs here: a project's report as text and pictures. Does not belong here: finding changes (``extracts_list.py``), finding what needs
-attention (``attention.py``).
+Belongs here: a project's report as text. Does not belong here: its pictures (``pictures.py``), finding changes (``extracts_list.py``),
+finding what needs attention (``attention.py``).
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from otn_dagster.telemetry import plots, rules
+from otn_dagster import files
+from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.files.refusals import Severity
 from otn_dagster.telemetry.push import attention
 from otn_dagster.telemetry.push.attention import Attention
-from otn_dagster.telemetry.push.extracts import Context, file_stem
+from otn_dagster.telemetry.push.extracts import Context
 from otn_dagster.telemetry.push.extracts_list import CHANGES_FILE, TYPES
+from otn_dagster.telemetry.push.pictures import REPORTS, STATIONS_FILE
 
 MOST_ROWS = 50
 
@@ -27,26 +29,42 @@ class Report:
     """One project's report."""
 
     text: str
-    changes: pl.DataFrame  # extract, change, why, detections
-    abacus: bytes | None
-    map: bytes | None
+    changes: pl.DataFrame  # year, extract_type, change, why, detections
 
 
-def report(context: Context, extracts: pl.DataFrame, collectioncode: str, folder: Path) -> Report:
-    """Write ``reports/<COLLECTION>.md`` with its pictures, and return it. Safe to repeat: a pure function of the push."""
-    changes = pl.read_parquet(folder / CHANGES_FILE).filter(pl.col("collectioncode") == collectioncode)
-    table = why(changes)
-    tracker_years = extracts.filter(pl.col("extract_type") == "t")["year"].to_list()
-    abacus = _abacus(folder, collectioncode, tracker_years)
-    chart = _map(context, collectioncode)
-    text = _text(context, collectioncode, extracts, table, folder)
-    target = folder / "reports"
-    target.mkdir(exist_ok=True)
-    for suffix, picture in (("abacus", abacus), ("map", chart)):
-        if picture:
-            (target / f"{collectioncode}-{suffix}.png").write_bytes(picture)
-    (target / f"{collectioncode}.md").write_text(text, encoding="utf-8")
-    return Report(text, table, abacus, chart)
+def write_reports(
+    context: Context, listed: pl.DataFrame, folder: Path, projects: Sequence[str]
+) -> Iterator[tuple[str, Report]]:
+    """``reports/<COLLECTION>.md`` of some projects, one after another, and what their pictures are drawn from.
+
+    listed: the list of the push. Safe to repeat and to kill: a pure function of the push; each file is whole or absent. What the projects
+    share is read once: a report costs its own rows.
+    """
+    every = pl.read_parquet(folder / CHANGES_FILE)
+    changes = every.partition_by("collectioncode", as_dict=True)
+    none = every.clear()
+    extracts = listed.partition_by("collectioncode", as_dict=True)
+    said = attention.read(folder)
+    with files.replacing(folder / REPORTS / STATIONS_FILE) as aside:
+        _stations(context).write_parquet(aside)
+    for code in projects:
+        table = why(changes.get((code,), none))
+        mine = extracts.get((code,), listed.clear())
+        text = _text(context, code, mine, table, said.of(code) if said else None)
+        for old in (folder / REPORTS).glob(f"{code}-*.png"):  # drawn for what stood here before
+            old.unlink()
+        files.write(folder / REPORTS / f"{code}.md", text)
+        yield code, Report(text, table)
+
+
+def _stations(context: Context) -> pl.DataFrame:
+    """Where each project's stations are and what they heard."""
+    heard = context.deployments.join(context.heard, on="deployment_key", how="left")
+    return (
+        heard.group_by("collectioncode", "station")
+        .agg(pl.col("longitude").mean(), pl.col("latitude").mean(), pl.col("detections").fill_null(0).sum())
+        .sort("collectioncode", "station")
+    )
 
 
 def why(changes: pl.DataFrame) -> pl.DataFrame:
@@ -70,34 +88,11 @@ def why(changes: pl.DataFrame) -> pl.DataFrame:
     return counted.sort("year", "extract_type", "change", "why").with_columns(pl.col("extract_type").replace(TYPES))
 
 
-def _abacus(folder: Path, collectioncode: str, years: list[int]) -> bytes | None:
-    """Drawn from the extracts as they were delivered."""
-    columns = ["catalogNumber", "dateCollectedUTC", "detectedBy", "receiver"]
-    paths = [folder / "extracts" / collectioncode / f"{file_stem(collectioncode, 't', year)}.parquet" for year in years]
-    if not paths:
-        return None
-    every = pl.concat([pl.read_parquet(path, columns=columns) for path in paths]).filter(
-        pl.col("receiver") != "release"
-    )
-    return plots.abacus(every, f"{collectioncode}: days on which its animals were heard") if every.height else None
-
-
-def _map(context: Context, collectioncode: str) -> bytes | None:
-    mine = context.deployments.filter(pl.col("collectioncode") == collectioncode)
-    if not mine.height:
-        return None
-    stations = (
-        mine.join(context.heard, on="deployment_key", how="left")
-        .group_by("station")
-        .agg(pl.col("longitude").mean(), pl.col("latitude").mean(), pl.col("detections").fill_null(0).sum())
-    )
-    return plots.receiver_map(stations.sort("station"), f"{collectioncode}: receivers and what they heard")
-
-
-def _text(context: Context, collectioncode: str, extracts: pl.DataFrame, table: pl.DataFrame, folder: Path) -> str:
+def _text(
+    context: Context, collectioncode: str, extracts: pl.DataFrame, table: pl.DataFrame, said: Attention | None
+) -> str:
     date = context.snapshot.manifest["push_date"]
     title = f"# {collectioncode}: push of {date}" + (" (rehearsal)" if context.snapshot.rehearsal else "")
-    said = attention.of_project(folder, collectioncode)
     lines = [title, ""]
     if said and said.warnings[collectioncode]:
         lines += [

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.files import container, sheets
 from otn_dagster.telemetry.files.refusals import BadFile
+from otn_dagster.telemetry.push import pictures
 from otn_dagster.telemetry.push.extracts import FILE_WORD
 from otn_dagster.telemetry.push.snapshot import push_folder
 from otn_dagster.telemetry.submissions import Submission
@@ -112,10 +113,11 @@ async def extract(visit: Visit) -> Answer:
 async def picture(visit: Visit) -> Answer:
     """GET a picture of a project's report."""
     date, code, kind = push_date_of(visit), await project_of(visit), visit.request.path_params["kind"]
-    if kind not in ("abacus", "map"):
+    if kind not in pictures.KINDS:
         raise Stop(404, "There is no such picture.")
-    path = push_folder(visit.service.settings, date) / "reports" / f"{code}-{kind}.png"
-    if not path.is_file():
+    folder = push_folder(visit.service.settings, date)
+    path = await visit.ask(lambda _: pictures.picture(folder, code, kind))
+    if path is None:
         raise Stop(404, "There is no such picture.")
     return FileResponse(path, media_type="image/png", headers=HEADERS)
 

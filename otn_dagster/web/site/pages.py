@@ -20,7 +20,7 @@ from starlette.routing import Route
 from otn_dagster import decisions
 from otn_dagster.telemetry import kinds, readings, submissions
 from otn_dagster.telemetry.files import law
-from otn_dagster.telemetry.push import attention
+from otn_dagster.telemetry.push import attention, pictures
 from otn_dagster.telemetry.push import report as push_report
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.extracts import file_stem
@@ -360,12 +360,12 @@ async def show_project(visit: Visit) -> Answer:
     last = max((row["push_date"] for row in rows), default=None)
     folder = push_folder(visit.service.settings, str(last)) if last else None
     changes = await visit.ask(lambda _: _changes(folder, code)) if folder else []
-    pictures = [kind for kind in ("abacus", "map") if folder and (folder / "reports" / f"{code}-{kind}.png").exists()]
+    drawn = await visit.ask(lambda _: pictures.there(folder, code)) if folder else []
     files = _files(found["belongs"], visit, rows)
     found["extracts"] = rows
     warnings = attention.read_warnings(folder).get(code, []) if folder and found["belongs"] else []
     return visit.page(
-        "project", warnings=warnings, code=code, **found, last=last, changes=changes, pictures=pictures, files=files
+        "project", warnings=warnings, code=code, **found, last=last, changes=changes, pictures=drawn, files=files
     )
 
 
