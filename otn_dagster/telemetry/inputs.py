@@ -55,20 +55,19 @@ SEGMENTS = {
 }
 
 
-def detections(
-    connection: Connection, table: sql.Composable, where: str = "true", parameters: Sequence[object] = ()
-) -> pl.DataFrame:
-    """Accepted detections in the order in which the push needs them: receiver, transmitter, device time, det_key."""
+def detections(connection: Connection, table: sql.Composable) -> pl.DataFrame:
+    """Accepted detections of a table (or what can be selected from like one) in the order in which the push needs them: receiver,
+    transmitter, device time, det_key.
+    """
     query = sql.SQL(
-        "select det_key, submission_no, receiver_key, transmitter_key, {}, sensor_value, {} from {} where withdrawn_at is null"
-        " and ({}) order by receiver_key, transmitter_key, datetime, det_key"
+        "select det_key, submission_no, receiver_key, transmitter_key, {}, sensor_value, {} from {} d where withdrawn_at is null"
+        " order by receiver_key, transmitter_key, datetime, det_key"
     ).format(
         sql.SQL(MS.format("datetime")),  # type: ignore[arg-type]
         sql.SQL(DAY.format("loaded_at")),  # type: ignore[arg-type]
         table,
-        sql.SQL(where),  # type: ignore[arg-type]
     )
-    return transfer.copy_out(connection, query, DETECTIONS, parameters)
+    return transfer.copy_out(connection, query, DETECTIONS)
 
 
 def deployments(connection: Connection, serials: Sequence[str] | None = None) -> pl.DataFrame:

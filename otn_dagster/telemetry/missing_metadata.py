@@ -3,20 +3,23 @@
 Belongs here: counting and wording. Does not belong here: assigning receivers (``promotion.py``).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from otn_dagster.database import Connection
+from otn_dagster.telemetry import receiver_tables
+from otn_dagster.telemetry.receiver_tables import ACCEPTED, PROMOTED
 
 REPORT_THRESHOLD = 100  # detections per receiver, as in the field's notebook
 
 QUERY = """
 with waiting as (
     select d.receiver, d.receiver_key, d.datetime, d.transmitter
-    from platform.detections d join platform.submissions s using (submission_no)
-    where s.collectioncode = %(code)s and d.withdrawn_at is null
-        and not exists (select 1 from obis.otn_detections o where o.receiver_key = d.receiver_key and o.det_key = d.det_key)),
+    from {accepted} d where d.withdrawn_at is null
+        and not exists (select 1 from {promoted} o where o.receiver_key = d.receiver_key and o.det_key = d.det_key)),
 known as (
     select k.receiver_key, m.startdatetime, m.enddatetime from obis.moorings m
     join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber where m.basisofrecord = 'RECEIVER'),
@@ -40,10 +43,16 @@ from placed group by receiver, position order by count(*) desc, receiver, positi
 """
 
 
-def report(connection: Connection, collectioncode: str) -> list[dict[str, Any]]:
-    """One row per receiver and position relative to its known deployments, most detections first, each with its sentence."""
+def report(connection: Connection, collectioncode: str, receiver_keys: Sequence[int]) -> list[dict[str, Any]]:
+    """One row per receiver (of these, as a project sent them) and position relative to its known deployments, most detections first,
+    each with its sentence.
+    """
+    query = sql.SQL(QUERY).format(
+        accepted=receiver_tables.rows(connection, ACCEPTED, receiver_keys, collectioncode),
+        promoted=receiver_tables.rows(connection, PROMOTED, receiver_keys),
+    )
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(QUERY, {"code": collectioncode}).fetchall()
+        rows = cursor.execute(query).fetchall()
     return [{**row, "report": sentence(row), "above_threshold": row["detections"] >= REPORT_THRESHOLD} for row in rows]
 
 

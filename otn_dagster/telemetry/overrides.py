@@ -8,26 +8,36 @@ Source: the description beside real extracts ("let us know so that we can unmatc
 import datetime as dt
 import re
 
+from psycopg import sql
+
 from otn_dagster.database import Connection
 from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import cutoffs
+from otn_dagster.telemetry.names import COLLECTION_CODE
+from otn_dagster.telemetry.project_tables import year_tables
 
 
 def unmatch(connection: Connection, unq_detec_id: str, who: str, why: str) -> None:
     """Take one detection from its animal. Safe to repeat: the first reason stands. Raises ValueError for an unknown id."""
-    found = re.search(r"-(\d+)$", unq_detec_id)
-    row = (
-        found
-        and connection.execute(
-            "select collectioncode || '-' || fieldnumber || '-' || det_key from obis.otn_detections where det_key = %s",
-            [found[1]],
-        ).fetchone()
-    )
-    if not row or row[0] != unq_detec_id:
+    row = _promoted(connection, unq_detec_id)
+    if not row or row != unq_detec_id:
         raise Unusable(
             f"{unq_detec_id!r} is no detection of this platform; give unqDetecID as it stands in the extract"
         )
     _write(connection, "unmatch", unq_detec_id, who, why)
+
+
+def _promoted(connection: Connection, unq_detec_id: str) -> str | None:
+    """The id of the promoted detection that an id names; its first part is the project that heard it."""
+    found = re.search(r"-(\d+)$", unq_detec_id)
+    code = unq_detec_id.split("-")[0]
+    if found and COLLECTION_CODE.match(code):
+        for table in year_tables(connection, code, "otn_detections").values():
+            query = sql.SQL("select collectioncode || '-' || fieldnumber || '-' || det_key from {} where det_key = %s")
+            row = connection.execute(query.format(table), [found[1]]).fetchone()
+            if row:
+                return row[0]
+    return None
 
 
 def declare_test_tag(connection: Connection, transmitter: str, who: str, why: str) -> None:

@@ -363,7 +363,8 @@ def test_missing_metadata_report_tells_before_between_after(node: Node):
     node.drop("OTN/HFX/detections", "a.csv", vue(*found, "2024-01-01T00:00:00 VR2W-999 A69-1602-100"))
     node.load()
     with node.connect() as connection:
-        report = missing_metadata.report(connection, "HFX")
+        keys = [key for (key,) in connection.execute("select receiver_key from platform.receiver_keys")]
+        report = missing_metadata.report(connection, "HFX", keys)
     told = {(r["receiver"], r["position"]): (r["transceiver"], r["animal"], r["test"]) for r in report}
     assert told == {
         ("VR2W-111", "before deployments"): (0, 1, 0),

@@ -114,10 +114,10 @@ def deployment_position(evidence: Evidence) -> Rows:
 @check("R8", LIVE, "Loaded detections have a deployment", "Send the missing deployments.", warns=True)
 def gaps(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select d.receiver, count(*) as detections, min(d.datetime) as first, max(d.datetime) as last from platform.detections d
+        """select d.receiver, count(*) as detections, min(d.datetime) as first, max(d.datetime) as last from {detections} d
            join platform.receiver_keys k using (receiver_key)
            where k.rcv_serial_no in (select rcv_serial_no from platform.rcvr_locations where submission_key = %s)
-             and d.withdrawn_at is null and not exists (select 1 from obis.otn_detections o where o.receiver_key = d.receiver_key
+             and d.withdrawn_at is null and not exists (select 1 from {otn_detections} o where o.receiver_key = d.receiver_key
                  and o.det_key = d.det_key) group by 1 order by 2 desc""",
         evidence.submission.submission_key,
     )

@@ -11,7 +11,7 @@ from otn_dagster.telemetry.files.refusals import Why
 
 RAW, CACHE, DRIFT, LIVE = "raw_detections", "detections", "time_drift_factors", "otn_detections"
 HR_ROWS = 1_000_000
-MINE = "from platform.detections d where submission_no = %s and withdrawn_at is null"
+MINE = "from {mine} d where submission_no = %s and withdrawn_at is null"
 
 
 def _parquet(evidence: Evidence) -> Path:
@@ -159,7 +159,7 @@ def known_serials(evidence: Evidence) -> Rows:
 )
 def models_agree(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select d.receiver, m.instrumentmodel, count(*) as detections from platform.detections d
+        """select d.receiver, m.instrumentmodel, count(*) as detections from {mine} d
            join platform.receiver_keys k using (receiver_key)
            join obis.moorings m on m.basisofrecord = 'RECEIVER' and m.collectornumber = k.rcv_serial_no
            where submission_no = %s and upper(split_part(m.instrumentmodel, '-', 1)) <> upper(split_part(d.receiver, '-', 1))
@@ -217,8 +217,8 @@ def plausible_drift(evidence: Evidence) -> Rows:
 )
 def moved_year(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select o.catalognumber, o.uncorrected_datecollected, o.datecollected from obis.otn_detections o
-           join platform.detections d using (det_key, receiver_key) where d.submission_no = %s
+        """select o.catalognumber, o.uncorrected_datecollected, o.datecollected from {otn_detections} o
+           join {mine} d using (det_key, receiver_key) where d.submission_no = %s
            and extract(year from o.uncorrected_datecollected) <> o.yearcollected order by 1 limit 1000""",
         evidence.submission.submission_no,
     )
@@ -234,7 +234,7 @@ def moved_year(evidence: Evidence) -> Rows:
 def event_models(evidence: Evidence) -> Rows:
     return evidence.rows(
         """select distinct e.receiver, d.receiver as in_detections from platform.events e
-           join platform.detections d using (receiver_key) where e.submission_key = %s and d.receiver <> e.receiver order by 1""",
+           join {detections} d using (receiver_key) where e.submission_key = %s and d.receiver <> e.receiver order by 1""",
         evidence.submission.submission_key,
     )
 
@@ -244,7 +244,7 @@ def sensor_counts(evidence: Evidence) -> Rows:
     return evidence.rows(
         """select count(*) filter (where d.sensor_value is not null) as in_detections,
                count(*) filter (where o.sensorraw is not null) as in_otn_detections
-           from platform.detections d join obis.otn_detections o using (det_key, receiver_key) where d.submission_no = %s
+           from {mine} d join {otn_detections} o using (det_key, receiver_key) where d.submission_no = %s
            having count(*) filter (where d.sensor_value is not null) <> count(*) filter (where o.sensorraw is not null)""",
         evidence.submission.submission_no,
     )
@@ -259,10 +259,10 @@ def sensor_counts(evidence: Evidence) -> Rows:
 def counts_agree(evidence: Evidence) -> Rows:
     """Counted independently of the assignment: a detection with a deployment around it must be promoted."""
     return evidence.rows(
-        """select extract(year from d.datetime)::int as year, count(*) as not_promoted from platform.detections d
+        """select extract(year from d.datetime)::int as year, count(*) as not_promoted from {mine} d
            join platform.receiver_keys k using (receiver_key)
            where d.submission_no = %s and d.withdrawn_at is null
-             and not exists (select 1 from obis.otn_detections o where o.det_key = d.det_key and o.receiver_key = d.receiver_key)
+             and not exists (select 1 from {otn_detections} o where o.det_key = d.det_key and o.receiver_key = d.receiver_key)
              and exists (select 1 from obis.moorings m where m.basisofrecord = 'RECEIVER' and m.collectornumber = k.rcv_serial_no
                  and d.datetime between m.startdatetime + interval '1 day' and coalesce(m.enddatetime, 'infinity') - interval '1 day')
            group by 1 order by 1""",
@@ -273,8 +273,8 @@ def counts_agree(evidence: Evidence) -> Rows:
 @check("D19", LIVE, "Dates and their parts agree", "Report it.")
 def date_parts(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select o.catalognumber, o.datecollected, o.yearcollected, o.julianday from obis.otn_detections o
-           join platform.detections d using (det_key, receiver_key) where d.submission_no = %s
+        """select o.catalognumber, o.datecollected, o.yearcollected, o.julianday from {otn_detections} o
+           join {mine} d using (det_key, receiver_key) where d.submission_no = %s
            and (extract(year from datecollected) <> yearcollected or extract(doy from datecollected) <> julianday) limit 1000""",
         evidence.submission.submission_no,
     )
@@ -283,7 +283,7 @@ def date_parts(evidence: Evidence) -> Rows:
 @check("D20", LIVE, "Every promoted detection has its position", "Correct the deployment's coordinates.")
 def positions_present(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select o.catalognumber, o.station from obis.otn_detections o join platform.detections d using (det_key, receiver_key)
+        """select o.catalognumber, o.station from {otn_detections} o join {mine} d using (det_key, receiver_key)
            where d.submission_no = %s and o.the_geom is null limit 1000""",
         evidence.submission.submission_no,
     )
@@ -297,7 +297,7 @@ def positions_present(evidence: Evidence) -> Rows:
     warns=True,
 )
 def without_receiver(evidence: Evidence) -> Rows:
-    return missing_metadata.report(evidence.connection, evidence.code)
+    return missing_metadata.report(evidence.connection, evidence.code, evidence.receiver_keys)
 
 
 @check(
@@ -309,12 +309,15 @@ def without_receiver(evidence: Evidence) -> Rows:
 )
 def receivers_without_detections(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select m.catalognumber, m.startdatetime, m.enddatetime from obis.moorings m where m.collectioncode = %s
+        """select m.catalognumber, m.startdatetime, m.enddatetime from obis.moorings m
+           join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber
+           where m.collectioncode = %s and k.receiver_key = any(%s)
            and m.basisofrecord = 'RECEIVER' and exists (select 1 from obis.moorings x where x.basisofrecord = 'DOWNLOAD'
                and x.relatedcatalogitem = m.catalognumber and x.collectioncode = m.collectioncode)
-           and not exists (select 1 from obis.otn_detections o where o.rcvrcatnumber = m.catalognumber
-               and o.collectioncode = m.collectioncode) order by 1""",
+           and not exists (select 1 from {otn_detections} o where o.receiver_key = k.receiver_key
+               and o.rcvrcatnumber = m.catalognumber and o.collectioncode = m.collectioncode) order by 1""",
         evidence.code,
+        evidence.receiver_keys,
     )
 
 
@@ -327,8 +330,8 @@ def receivers_without_detections(evidence: Evidence) -> Rows:
 )
 def sentinel_rows(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select o.fieldnumber as transmitter, count(*) as detections from obis.otn_detections o
-           join platform.detections d using (det_key, receiver_key) where d.submission_no = %s and exists (select 1
+        """select o.fieldnumber as transmitter, count(*) as detections from {otn_detections} o
+           join {mine} d using (det_key, receiver_key) where d.submission_no = %s and exists (select 1
                from obis.moorings m where m.fieldnumber = o.fieldnumber and m.relationshiptype = 'STATION') group by 1 order by 2 desc""",
         evidence.submission.submission_no,
     )
@@ -354,8 +357,8 @@ def second_look(evidence: Evidence) -> Rows:
 )
 def double_reporting(evidence: Evidence) -> Rows:
     return evidence.rows(
-        """select d.receiver, s.submission_key as also_in, count(*) as detections from platform.detections d
-           join platform.detections o on o.receiver_key = d.receiver_key and o.datetime = d.datetime
+        """select d.receiver, s.submission_key as also_in, count(*) as detections from {mine} d
+           join {detections} o on o.receiver_key = d.receiver_key and o.datetime = d.datetime
                and o.transmitter_key = d.transmitter_key and o.submission_no <> d.submission_no and o.withdrawn_at is null
            join platform.submissions s on s.submission_no = o.submission_no and s.collectioncode <> %s
            where d.submission_no = %s group by 1, 2 order by 3 desc""",

@@ -5,16 +5,19 @@ Belongs here: what all of them share. Does not belong here: any single check; wh
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any, Protocol
 
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from otn_dagster.checks import Check, Outcome
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import readings
+from otn_dagster.telemetry import readings, receiver_tables
 from otn_dagster.telemetry.files.refusals import Code, Why
+from otn_dagster.telemetry.receiver_tables import ACCEPTED, PROMOTED
 from otn_dagster.telemetry.submissions import Submission
 
 Rows = list[dict[str, Any]]
@@ -31,6 +34,9 @@ class Looking(Protocol):
     def connection(self) -> Connection:
         """In a transaction."""
         ...
+
+
+_TABLES = ("{mine}", "{detections}", "{otn_detections}")
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,35 @@ class Evidence:
         """Schema of the project."""
         return self.code.lower()
 
+    @cached_property
+    def receiver_keys(self) -> list[int]:
+        """Receivers of which the submission speaks."""
+        if self.submission.kind in ("detections", "events"):
+            serials = receiver_tables.serials_in(self.submission.parquet(self.settings))
+        else:
+            query = "select distinct rcv_serial_no from platform.rcvr_locations where submission_key = %s"
+            serials = [row["rcv_serial_no"] for row in self.rows(query, self.submission.submission_key)]
+        return receiver_tables.keys_of(self.connection, serials)
+
+    @cached_property
+    def _tables(self) -> dict[str, sql.Composable]:
+        """What a query may call ``{mine}`` (detections that the project sent), ``{detections}`` (that anybody sent) and
+        ``{otn_detections}`` (promoted, wherever they were heard): of the submission's receivers, and only of these.
+        """
+        keys = self.receiver_keys
+        return {
+            "mine": receiver_tables.rows(self.connection, ACCEPTED, keys, self.code),
+            "detections": receiver_tables.rows(self.connection, ACCEPTED, keys),
+            "otn_detections": receiver_tables.rows(self.connection, PROMOTED, keys),
+        }
+
     def rows(self, query: str, *parameters: Any) -> Rows:
         """Failing rows as dictionaries; parameters (one mapping, or values) are bound, never pasted."""
         bound = parameters[0] if len(parameters) == 1 and isinstance(parameters[0], dict) else parameters or None
+        statement = sql.SQL(query)  # type: ignore[arg-type]
         with self.connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query, bound).fetchall()  # type: ignore[arg-type]
+            asked = statement.format(**self._tables) if any(name in query for name in _TABLES) else statement
+            return cursor.execute(asked, bound).fetchall()
 
     def refused_because(self, *why: Why) -> Rows:
         """Refused rows of the submission, refused for one of these reasons."""

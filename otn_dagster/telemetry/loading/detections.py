@@ -19,13 +19,14 @@ from psycopg import sql
 from otn_dagster import decisions, transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, names, readings, submissions
+from otn_dagster.telemetry import cutoffs, names, readings, receiver_tables, submissions
 from otn_dagster.telemetry.files import impossible, reading
 from otn_dagster.telemetry.files.exports import DETECTIONS, SECOND, Export
 from otn_dagster.telemetry.files.refusals import Topic, Undecided
 from otn_dagster.telemetry.loading.keys import assign_keys
-from otn_dagster.telemetry.project_tables import ensure_project_tables, ensure_year_table
+from otn_dagster.telemetry.project_tables import ensure_project_tables, ensure_year_table, year_tables
 from otn_dagster.telemetry.readings import Reading
+from otn_dagster.telemetry.receiver_tables import ACCEPTED
 from otn_dagster.telemetry.submissions import Counts, Submission
 
 ROWS_AT_ONCE = 200_000
@@ -85,30 +86,25 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     impossible.stop_at_impossible_times(parquet, cutoffs.now(connection).replace(tzinfo=None))
     ensure_project_tables(connection, submission.collectioncode, "detections")
     usable = _stage(connection, parquet)
+    keys = receiver_tables.keys_of(connection, receiver_tables.serials_in(parquet))
     before = submissions.loaded_before(connection, submission)
     own = submissions.get(connection, before).submission_no if before else submission.submission_no
-    _gather_known(connection)
+    _gather_known(connection, keys)
     _hold_other_zone(connection, submission, own)
     withdrawn = _withdraw_missing(connection, submission)
     if withdrawn:
-        _gather_known(connection)  # what was withdrawn is not there to be repeated
+        _gather_known(connection, keys)  # what was withdrawn is not there to be repeated
     _find_repeated(connection, submission)
     by_year = {}
     for (year,) in connection.execute(
         "select distinct extract(year from datetime)::int from staged order by 1"
     ).fetchall():
         by_year[year] = _accept_year(connection, submission, year)
-    counts = _counts(connection, submission, usable)
+    counts = _counts(connection, submission, keys, usable)
     submissions.note_counts(connection, submission.submission_key, counts)
     submissions.move(connection, submission.submission_key, "loaded")
     submissions.supersede_earlier(connection, submission)
-    return Loaded(counts, by_year, withdrawn, serials_in(parquet))
-
-
-def serials_in(parquet: Path) -> list[str]:
-    """Serials of the receivers in a file's rows."""
-    receivers = pl.scan_parquet(parquet).select(pl.col("receiver").unique()).collect()["receiver"]
-    return sorted({names.receiver_serial(receiver) for receiver in receivers})
+    return Loaded(counts, by_year, withdrawn, receiver_tables.serials_in(parquet))
 
 
 def blocks_of(parquet: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
@@ -148,16 +144,17 @@ def _stage(connection: Connection, parquet: Path) -> int:
     return usable
 
 
-def _gather_known(connection: Connection) -> None:
+def _gather_known(connection: Connection, keys: list[int]) -> None:
     """What is loaded of the file's receivers, whoever sent it, as the table ``known``: found by receiver, not row by row."""
     connection.execute("drop table if exists known")
     connection.execute(
-        """create temp table known on commit drop as
-           select d.receiver_key, d.datetime, d.transmitter_key, d.sensor_value, d.submission_no, d.receiver
-           from platform.detections d, (select min(datetime) - interval '15 hours' as first, max(datetime) + interval '15 hours' as last
-               from staged) span
-           where d.receiver_key = any(select distinct receiver_key from staged) and d.withdrawn_at is null
-               and d.datetime between span.first and span.last"""
+        sql.SQL(
+            """create temp table known on commit drop as
+               select d.receiver_key, d.datetime, d.transmitter_key, d.sensor_value, d.submission_no, d.receiver
+               from {} d, (select min(datetime) - interval '15 hours' as first, max(datetime) + interval '15 hours' as last
+                   from staged) span
+               where d.withdrawn_at is null and d.datetime between span.first and span.last"""
+        ).format(receiver_tables.rows(connection, ACCEPTED, keys))
     )
     connection.execute("create index on known (receiver_key, transmitter_key, datetime)")
     connection.execute("analyze known")
@@ -246,29 +243,41 @@ def _withdraw_missing(connection: Connection, submission: Submission) -> int:
     if before is None:
         return 0
     old = submissions.get(connection, before).submission_no
-    connection.execute(
-        "update platform.detections d set submission_no = %s, row_number = s.row_number from staged s"
-        " where d.submission_no = %s and d.receiver_key = s.receiver_key and d.datetime = s.datetime"
-        " and d.transmitter_key = s.transmitter_key and d.sensor_value is not distinct from s.sensor_value",
-        [submission.submission_no, old],
-    )
-    missing = connection.execute(
-        "select receiver || ' ' || datetime || ' ' || transmitter from platform.detections"
-        " where submission_no = %s and withdrawn_at is null order by row_number",
-        [old],
-    ).fetchall()
+    mine = year_tables(connection, submission.collectioncode, "detections").values()
+    for table in mine:
+        connection.execute(
+            sql.SQL(
+                "update {} d set submission_no = %s, row_number = s.row_number from staged s"
+                " where d.submission_no = %s and d.receiver_key = s.receiver_key and d.datetime = s.datetime"
+                " and d.transmitter_key = s.transmitter_key and d.sensor_value is not distinct from s.sensor_value"
+            ).format(table),
+            [submission.submission_no, old],
+        )
+    missing = [row for table in mine for row in _left_of(connection, table, old)]
     if not missing:
         return 0
     if decisions.answer(connection, Topic.REMOVAL, submission.submission_key) != "accept":
-        details = [f"{row} is no longer in the file" for (row,) in missing[:50]]
+        details = [f"{row} is no longer in the file" for row in missing[:50]]
         details += [f"... and {len(missing) - 50} more"] if len(missing) > 50 else []
         raise decisions.HeldForPerson(Topic.REMOVAL, submission.submission_key, details)
-    connection.execute(
-        "update platform.detections set withdrawn_at = platform.now() where submission_no = %s and withdrawn_at is null",
-        [old],
-    )
+    for table in mine:
+        connection.execute(
+            sql.SQL(
+                "update {} set withdrawn_at = platform.now() where submission_no = %s and withdrawn_at is null"
+            ).format(table),
+            [old],
+        )
     _bump(connection, submission.collectioncode, None)
     return len(missing)
+
+
+def _left_of(connection: Connection, table: sql.Identifier, submission_no: int) -> list[str]:
+    """Rows of a year table that still belong to a submission, in words."""
+    query = sql.SQL(
+        "select receiver || ' ' || datetime || ' ' || transmitter from {} where submission_no = %s and withdrawn_at is null"
+        " order by row_number"
+    ).format(table)
+    return [row for (row,) in connection.execute(query, [submission_no])]
 
 
 def _accept_year(connection: Connection, submission: Submission, year: int) -> tuple[int, int]:
@@ -296,6 +305,8 @@ def _accept_year(connection: Connection, submission: Submission, year: int) -> t
     ).rowcount
     if inserted or revived:
         _bump(connection, submission.collectioncode, year)
+        staged = sql.SQL("select receiver_key from staged where extract(year from datetime) = {}")
+        receiver_tables.note(connection, ACCEPTED, submission.collectioncode, year, staged.format(sql.Literal(year)))
     assert total is not None
     return total[0] - inserted - revived, inserted + revived
 
@@ -315,10 +326,12 @@ def _bump(connection: Connection, collectioncode: str, year: int | None) -> None
     )
 
 
-def _counts(connection: Connection, submission: Submission, usable: int) -> Counts:
+def _counts(connection: Connection, submission: Submission, keys: list[int], usable: int) -> Counts:
     row = connection.execute(
-        "select (select count(*) from platform.detections where submission_no = %s and withdrawn_at is null),"
-        " (select refused_rows from platform.submissions where submission_key = %s)",
+        sql.SQL(
+            "select (select count(*) from {} d where submission_no = %s and withdrawn_at is null),"
+            " (select refused_rows from platform.submissions where submission_key = %s)"
+        ).format(receiver_tables.rows(connection, ACCEPTED, keys, submission.collectioncode)),
         [submission.submission_no, submission.submission_key],
     ).fetchone()
     assert row is not None

@@ -29,10 +29,11 @@ from otn_dagster.telemetry.files.exports import EVENTS, Export
 from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.loading import detections
 from otn_dagster.telemetry.loading.deployments import download
-from otn_dagster.telemetry.loading.detections import blocks_of, serials_in
+from otn_dagster.telemetry.loading.detections import blocks_of
 from otn_dagster.telemetry.loading.keys import assign_keys
 from otn_dagster.telemetry.loading.merging import merge
 from otn_dagster.telemetry.project_tables import ensure_project_tables, table
+from otn_dagster.telemetry.receiver_tables import serials_in
 from otn_dagster.telemetry.submissions import Counts, Submission
 
 

@@ -15,8 +15,9 @@ from psycopg import sql
 
 from otn_dagster import transfer
 from otn_dagster.database import PROMOTION_LOCK, Connection
-from otn_dagster.telemetry import engine, inputs
+from otn_dagster.telemetry import engine, inputs, receiver_tables
 from otn_dagster.telemetry.project_tables import ensure_year_table, table
+from otn_dagster.telemetry.receiver_tables import ACCEPTED, PROMOTED
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,8 @@ def promote(connection: Connection, serials: Sequence[str]) -> Promotion:
     the same receivers may arrive together, and the later of the two must see both.
     """
     connection.execute("select pg_advisory_xact_lock(%s)", [PROMOTION_LOCK])
-    keys = [
-        key
-        for (key,) in connection.execute(
-            "select receiver_key from platform.receiver_keys where rcv_serial_no = any(%s) order by 1",
-            [list(serials)],
-        )
-    ]
-    found = inputs.detections(connection, sql.Identifier("platform", "detections"), "receiver_key = any(%s)", [keys])
+    keys = receiver_tables.keys_of(connection, serials)
+    found = inputs.detections(connection, receiver_tables.rows(connection, ACCEPTED, keys))
     deployments = inputs.deployments(connection, serials)
     receivers = pl.DataFrame({"receiver_key": keys}, schema={"receiver_key": pl.Int32})
     placed = engine.assigned(found, receivers, inputs.clock_segments(connection, keys), deployments)
@@ -98,12 +93,18 @@ def _write(connection: Connection, placed: pl.DataFrame, keys: list[int]) -> tup
                uncorrected_datecollected
            from placed join platform.transmitter_keys using (transmitter_key)"""
     )
-    same = "o.det_key = p.det_key and o.datecollected = p.datecollected and o.rcvrcatnumber = p.rcvrcatnumber"
-    same += " and o.collectioncode = p.collectioncode and o.datelastmodified = p.datelastmodified"
-    removed = connection.execute(
-        f"delete from obis.otn_detections o where receiver_key = any(%s) and not exists (select 1 from promoting p where {same})",
-        [keys],
-    ).rowcount
+    same = sql.SQL(
+        "o.det_key = p.det_key and o.datecollected = p.datecollected and o.rcvrcatnumber = p.rcvrcatnumber"
+        " and o.collectioncode = p.collectioncode and o.datelastmodified = p.datelastmodified"
+    )
+    removed = 0
+    for place in receiver_tables.tables(connection, PROMOTED, keys):
+        removed += connection.execute(
+            sql.SQL(
+                "delete from {} o where receiver_key = any(%s) and not exists (select 1 from promoting p where {})"
+            ).format(place, same),
+            [keys],
+        ).rowcount
     inserted = 0
     places = connection.execute("select distinct collectioncode, yearcollected from promoting order by 1, 2").fetchall()
     for code, year in places:
@@ -112,9 +113,11 @@ def _write(connection: Connection, placed: pl.DataFrame, keys: list[int]) -> tup
             sql.SQL(
                 "insert into {} ({columns}) select {columns} from promoting p where collectioncode = %s and yearcollected = %s"
                 " and not exists (select 1 from {} o where {}) order by det_key"
-            ).format(target, table(code, f"otn_detections_{year}"), sql.SQL(same), columns=_columns(connection)),  # type: ignore[arg-type]
+            ).format(target, table(code, f"otn_detections_{year}"), same, columns=_columns(connection)),
             [code, year],
         ).rowcount
+        mine = sql.SQL("select receiver_key from promoting where collectioncode = {} and yearcollected = {}")
+        receiver_tables.note(connection, PROMOTED, code, year, mine.format(sql.Literal(code), sql.Literal(year)))
     return inserted, removed
 
 

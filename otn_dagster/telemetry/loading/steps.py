@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import missing_metadata, plots, readings
+from otn_dagster.telemetry import missing_metadata, plots, readings, receiver_tables
 from otn_dagster.telemetry.files import law
 from otn_dagster.telemetry.files.exports import Export
 from otn_dagster.telemetry.files.refusals import Finding, Severity, ranked
@@ -154,14 +154,16 @@ def detections(connection: Connection, settings: Settings, submission: Submissio
 
 def otn_detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Correct times, assign receivers, promote; say which receivers have no metadata."""
-    promoted = promotion.promote(connection, load_events.receivers_of(settings, submission))
+    serials = load_events.receivers_of(settings, submission)
+    promoted = promotion.promote(connection, serials)
     facts: dict[str, Any] = {
         "inserted": promoted.inserted,
         "taken back": promoted.removed,
         "without receiver": promoted.without_receiver,
         "moved to another year": promoted.moved_year,
     }
-    missing = missing_metadata.report(connection, submission.collectioncode)
+    keys = receiver_tables.keys_of(connection, serials)
+    missing = missing_metadata.report(connection, submission.collectioncode, keys)
     if missing:
         facts["missing metadata (3b)"] = "\n".join(row["report"] for row in missing[:20])
     return _table_report(
