@@ -15,7 +15,7 @@ from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import NEXT_SPRING, Heard, Network, make_network
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.telemetry import overrides, rules
-from otn_dagster.telemetry.push import certificate, delivering, extracts, matching, snapshot, splitting
+from otn_dagster.telemetry.push import certificate, delivering, extracts, matching, parting, snapshot, splitting
 from tests.support.databases import new_database
 from tests.support.node import PAST_PUSH, Node, hashes
 
@@ -245,6 +245,11 @@ def test_buckets_do_not_change_the_result(node: Node, monkeypatch: pytest.Monkey
     matches = matching.match(snapshot.read(node.settings, PAST_PUSH), folder)
     assert len(matches.buckets) >= 5
     assert pl.read_parquet(matches.buckets).sort("det_key").equals(one)
+    monkeypatch.setattr(parting, "ROWS_AT_ONCE", 700)
+    monkeypatch.setattr(parting, "MOST_HELD", 2_000)  # the rest lies aside meanwhile
+    again = matching.match(snapshot.read(node.settings, PAST_PUSH), folder)
+    assert again.manifest == matches.manifest
+    assert not [path for path in folder.rglob("*") if "spill" in path.name]
 
 
 def test_an_unmatched_detection_stays_unmatched(node: Node):

@@ -7,9 +7,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from otn_dagster.telemetry import engine, rules
 from otn_dagster.telemetry.inputs import DEPLOYMENTS, DETECTIONS, SEGMENTS
+from otn_dagster.telemetry.push import ordered
+from otn_dagster.telemetry.push.ordered import Timeline
 from tests.support import effort
 
 Rows = list[dict[str, Any]]
@@ -43,7 +46,7 @@ class Case:
         self.transmitters = {code: f"A69-{1105 if code == 5 else 1602}-{code}" for code in codes}
 
     def run(self, unmatched: tuple[int, ...] = ()) -> dict[int, dict[str, Any]]:
-        """Rows of matches by det_key."""
+        """Rows of matches by det_key, by the expressions; those over rows in order must be the same, in the order of a push."""
         backend = engine.duckdb()
 
         def frame(rows: Rows, schema: dict) -> pl.DataFrame:
@@ -72,9 +75,15 @@ class Case:
         found = rules.min_lag(
             rules.assigned(rules.clean(engine.table(backend, "detections", frame(self.detections, DETECTIONS))), places)
         )
-        rows = rules.matched(found, owners, list(unmatched)).to_polars().to_dicts()
+        rows = rules.matched(found, owners, list(unmatched)).to_polars().sort(ordered.ORDER)
+        timelines = [
+            Timeline.of(one.to_polars(), key) for one, key in ((places, "receiver_key"), (owners, "transmitter_key"))
+        ]
         backend.disconnect()
-        return {row["det_key"]: row for row in sorted(rows, key=lambda row: row["det_key"])}
+        backwards = frame(self.detections, DETECTIONS).reverse()
+        quick = ordered.through_the_rules(backwards, *timelines, list(unmatched))
+        assert_frame_equal(quick, rows)
+        return {row["det_key"]: row for row in rows.sort("det_key").to_dicts()}
 
 
 def plain(case: Case, unmatched: tuple[int, ...] = ()) -> dict[int, dict[str, Any]]:
@@ -149,7 +158,7 @@ detection = st.fixed_dictionaries(
         "receiver_key": st.integers(1, 2),
         "transmitter_key": st.integers(1, 6),
         "device_ms": times,
-        "sensor_value": st.sampled_from([None, 1.0]),
+        "sensor_value": st.sampled_from([None, 0.0, 1.0]),
     }
 )
 deployment = st.fixed_dictionaries(
@@ -293,6 +302,16 @@ def test_a_code_that_is_test_tag_and_animal_tag_is_the_animal_s():
 def test_large_keys_do_not_wrap():
     found = Case([ping(10, det_key=4_000_000_000 + n) | {"device_ms": n * 60_000} for n in range(3)], [HERE]).run()
     assert sum(row["det_key"] for row in found.values()) == 12_000_000_003
+
+
+def test_keys_and_times_too_wide_for_one_number_are_found_all_the_same():
+    """A clock that was never set beside one of the far future, and a transmitter with a large key."""
+    years = [0, 60_000, 200 * 365 * 86_400_000, 7_000 * 365 * 86_400_000]
+    tags = [{"transmitter_key": 2_000_000_000, "release_ms": 50_000, "last_ms": years[2]}]
+    pings = [ping(0, 2_000_000_000) | {"device_ms": at} for at in reversed(years)]
+    found = Case(pings, [HERE], tags=tags).run()
+    expected = [rules.OUTSIDE_WINDOW, rules.MATCHED, rules.MATCHED, rules.OUTSIDE_WINDOW]
+    assert [row["outcome"] for row in found.values()] == expected
 
 
 def test_milliseconds_are_those_of_the_worked_example():

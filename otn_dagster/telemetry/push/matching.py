@@ -1,8 +1,7 @@
 """The core of a push: a snapshot through the rules, bucket by bucket of receivers, to matches.
 
-Belongs here: which files are read in which order, what is recomputed and what is carried over from the push before, so
-that memory stays bounded and an incremental push ends with the same bytes as a full one. Does not belong here: the rules
-(``rules.py``).
+Belongs here: what is recomputed and what is carried over from the push before, so that an incremental push ends with the same bytes as
+a full one. Does not belong here: the rules (``rules.py``, and ``ordered.py`` for rows in order), which file is read when (``parting.py``).
 
 Layout of ``pushes/<date>/matches/``: ``bucket-NNN.parquet`` (all detections once, each with its outcome),
 ``receiver_timeline.parquet``, ``transmitter_timeline.parquet`` and ``manifest.json``. A bucket holds whole receivers,
@@ -16,26 +15,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from otn_dagster.late import late
-from otn_dagster.telemetry import engine, inputs, rules
+from otn_dagster.telemetry import engine, rules
+from otn_dagster.telemetry.push import ordered
+from otn_dagster.telemetry.push.ordered import Timeline
+from otn_dagster.telemetry.push.parting import Parted
 from otn_dagster.telemetry.push.snapshot import MANIFEST, Snapshot, entry_of, link_or_copy
 
 if TYPE_CHECKING:
-    import ibis
     import ibis.expr.types as ir
     from ibis.backends.duckdb import Backend
-else:
-    ibis = late("ibis")
 
-ROWS_PER_BUCKET = 4_000_000  # on average; a bucket is a range of receiver keys, of the same width in every push
-ORDER = ["receiver_key", "transmitter_key", "time_ms", "det_key"]
-TIMELINES = ["receiver_timeline", "transmitter_timeline"]
+ROWS_PER_BUCKET = 1_500_000  # on average; a bucket is a range of receiver keys, of the same width in every push
+BUCKETS_AT_ONCE = 2
+TIMELINES = {"receiver_timeline": "receiver_key", "transmitter_timeline": "transmitter_key"}
 
 
 @dataclass(frozen=True)
@@ -91,25 +90,38 @@ def match(
     for leftover in folder.glob(".matches-*"):
         shutil.rmtree(leftover)
     staging.mkdir(parents=True)
-    backend = engine.duckdb(memory_limit="1500MB", threads=threads, temp_directory=str(staging / "spill"))
     width, buckets = bucket_width(snapshot)
-    timelines = timelines_of(backend, snapshot)
+    timelines = _timelines(snapshot, threads)
     files = {f"{name}.parquet": _write_timeline(timelines[name], staging / f"{name}.parquet") for name in TIMELINES}
     unmatched = _unmatched_keys(snapshot)
     change = _change(snapshot, before, staging, unmatched) if before and before[1].manifest["width"] == width else None
+    places, owners = (Timeline.of(timelines[name], key) for name, key in TIMELINES.items())
+
+    def rows_of(bucket: int, found: pl.DataFrame) -> dict[str, Any]:
+        if change is None:
+            rows = ordered.through_the_rules(found, places, owners, unmatched)
+        else:
+            rows = _carried(change, bucket, found, places, owners, unmatched)
+        path = staging / f"bucket-{bucket:03d}.parquet"
+        rows.write_parquet(path, compression="lz4", row_group_size=122_880)
+        return entry_of(path, rows.height)
+
+    wanted = []
     for bucket in range(buckets):
         name = f"bucket-{bucket:03d}.parquet"
-        known = before is not None and name in before[1].manifest["files"]
-        if known and before and change is not None and not _touches(change, bucket, width):
+        if before and change and name in before[1].manifest["files"] and not _touches(change, bucket, width):
             link_or_copy(before[1].folder / name, staging / name)
             files[name] = before[1].manifest["files"][name]
-            continue
-        rows = bucket_rows(backend, snapshot, bucket, width, timelines, unmatched, change)
-        files[name] = _write_bucket(backend, rows, staging / name)
+        else:
+            wanted.append(bucket)
+    with (
+        Parted(snapshot, width, wanted, staging / "spill", change and change.receivers) as parts,
+        ThreadPoolExecutor(BUCKETS_AT_ONCE) as pool,
+    ):
+        made = {bucket: pool.submit(lambda b: rows_of(b, parts.rows(b)), bucket) for bucket in wanted}
+        files |= {f"bucket-{bucket:03d}.parquet": job.result() for bucket, job in made.items()}
     counts = _counts([staging / f"bucket-{bucket:03d}.parquet" for bucket in range(buckets)])
     manifest = {"width": width, "files": files, "counts": counts, "unmatched": unmatched}
-    backend.disconnect()
-    shutil.rmtree(staging / "spill", ignore_errors=True)
     (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
     if (folder / "matches").exists():
         shutil.rmtree(folder / "matches")
@@ -129,15 +141,19 @@ def bucket_width(snapshot: Snapshot) -> tuple[int, int]:
     return width, -(-receivers // width)
 
 
-def timelines_of(backend: Backend, snapshot: Snapshot) -> dict[str, ir.Table]:
-    """All of time of every receiver and of every transmitter, in disjoint pieces, kept as tables of the backend."""
+def _timelines(snapshot: Snapshot, threads: int | None) -> dict[str, pl.DataFrame]:
+    """All of time of every receiver and of every transmitter, in disjoint pieces."""
+    backend = engine.duckdb(memory_limit="1500MB", threads=threads)
     places = engine.receiver_timeline(
         backend,
         snapshot.table("receivers").select("receiver_key"),
         snapshot.table("clock_segments"),
         snapshot.table("deployments"),
     )
-    return {"receiver_timeline": places, "transmitter_timeline": _transmitter_timeline(backend, snapshot)}
+    found = {"receiver_timeline": places, "transmitter_timeline": _transmitter_timeline(backend, snapshot)}
+    frames = {name: found[name].to_polars().sort(key, "start_ms") for name, key in TIMELINES.items()}
+    backend.disconnect()
+    return frames
 
 
 def _transmitter_timeline(backend: Backend, snapshot: Snapshot) -> ir.Table:
@@ -174,65 +190,27 @@ class _Change:
     dirty_receivers: set[int]
 
 
-def bucket_rows(
-    backend: Backend,
-    snapshot: Snapshot,
-    bucket: int,
-    width: int,
-    timelines: dict[str, ir.Table],
-    unmatched: list[int],
-    change: _Change | None = None,
-) -> ir.Table:
-    """The rows of one bucket: read, cleaned, corrected, assigned, lagged, matched."""
-    detections = _detections(backend, snapshot)
-    key = detections.receiver_key
-    mine = detections.filter(key >= bucket * width, key < (bucket + 1) * width)
-    if change is None:
-        return _through_the_rules(mine, timelines, unmatched)
-    fresh = _through_the_rules(mine.filter(mine.receiver_key.isin(change.receivers)), timelines, unmatched)
+def _carried(
+    change: _Change, bucket: int, found: pl.DataFrame, places: Timeline, owners: Timeline, unmatched: list[int]
+) -> pl.DataFrame:
+    """The rows of a bucket of which something changed: computed anew, matched anew, or as they were.
+
+    found: detections of the receivers that changed.
+    """
+    fresh = ordered.through_the_rules(found, places, owners, unmatched)
     path = change.matches.folder / f"bucket-{bucket:03d}.parquet"
     if not path.exists():  # a bucket of receivers that are all new
         return fresh
-    old = _read(backend, [str(path)])
-    kept = old.filter(~old.receiver_key.isin(change.receivers)) if change.receivers else old
-    if not change.transmitters:
-        return ibis.union(fresh.select(*old.columns), kept)
-    retagged = kept.filter(kept.transmitter_key.isin(change.transmitters))
-    retagged = retagged.drop("outcome", "tag_key", "tracker_key", "modified_day")
-    retagged = rules.matched(retagged, timelines["transmitter_timeline"], unmatched)
-    carried = kept.filter(~kept.transmitter_key.isin(change.transmitters))
-    return ibis.union(fresh.select(*old.columns), retagged.select(*old.columns), carried)
+    kept = pl.read_parquet(path).filter(~pl.col("receiver_key").is_in(change.receivers))
+    again = pl.col("transmitter_key").is_in(change.transmitters)
+    retagged = kept.filter(again).drop("outcome", "tag_key", "tracker_key", "modified_day")
+    retagged = ordered.matched(retagged, owners, unmatched)
+    return pl.concat([fresh, retagged, kept.filter(~again)]).sort(ordered.ORDER)
 
 
-def _through_the_rules(detections: ir.Table, timelines: dict[str, ir.Table], unmatched: list[int]) -> ir.Table:
-    placed = rules.assigned(rules.clean(detections), timelines["receiver_timeline"])
-    return rules.matched(rules.min_lag(placed), timelines["transmitter_timeline"], unmatched)
-
-
-def _write_bucket(backend: Backend, rows: ir.Table, path: Path) -> dict[str, Any]:
-    """Ordered rows as Parquet. By way of a table: the bytes then depend on the rows alone, not on how they were computed."""
-    ordered = backend.create_table("ordered_bucket", rows.order_by(ORDER), overwrite=True)
-    backend.to_parquet(ordered, path, compression="zstd", row_group_size=122_880)
-    count = ordered.count().execute()
-    backend.drop_table("ordered_bucket")
-    return entry_of(path, int(count))
-
-
-def _write_timeline(timeline: ir.Table, path: Path) -> dict[str, Any]:
-    frame = timeline.to_polars().sort(timeline.columns[0], "start_ms")
-    frame.write_parquet(path, compression="zstd")
-    return entry_of(path, frame.height)
-
-
-def _detections(backend: Backend, snapshot: Snapshot) -> ir.Table:
-    """All detections of a snapshot; a node that has none has an empty table of them."""
-    if not snapshot.detections:
-        return engine.table(backend, "no_detections", pl.DataFrame(schema=inputs.DETECTIONS))
-    return _read(backend, [str(path) for path in snapshot.detections.values()])
-
-
-def _read(backend: Backend, paths: list[str]) -> ir.Table:
-    return backend.read_parquet(paths)
+def _write_timeline(timeline: pl.DataFrame, path: Path) -> dict[str, Any]:
+    timeline.write_parquet(path, compression="zstd")
+    return entry_of(path, timeline.height)
 
 
 def _unmatched_keys(snapshot: Snapshot) -> list[int]:
@@ -242,7 +220,7 @@ def _unmatched_keys(snapshot: Snapshot) -> list[int]:
 
 
 def _counts(paths: list[Path]) -> dict[str, int]:
-    frame = pl.scan_parquet(paths).group_by("outcome").len().sort("outcome").collect()
+    frame = pl.scan_parquet(paths).group_by("outcome").len().sort("outcome").collect(engine="streaming")
     return {rules.REASONS[outcome]: count for outcome, count in frame.iter_rows()}
 
 
@@ -254,12 +232,13 @@ def _change(snapshot: Snapshot, before: tuple[Snapshot, Matches], staging: Path,
     )
     transmitters = _changed_keys(staging, old, "transmitter_timeline", "transmitter_key")
     by_hand = sorted(set(unmatched) ^ set(old.manifest["unmatched"]))
-    touched = pl.scan_parquet(old.buckets).filter(
-        pl.col("transmitter_key").is_in(sorted(transmitters)) | pl.col("det_key").is_in(by_hand)
-    )
-    found = touched.select("transmitter_key", "receiver_key", "det_key").collect()
-    transmitters |= set(found.filter(pl.col("det_key").is_in(by_hand))["transmitter_key"])
-    return _Change(sorted(receivers), sorted(transmitters), old, receivers | set(found["receiver_key"]))
+    rows = pl.scan_parquet(old.buckets)
+    if by_hand:
+        theirs = rows.filter(pl.col("det_key").is_in(by_hand)).select("transmitter_key").unique()
+        transmitters |= set(theirs.collect(engine="streaming")["transmitter_key"])
+    dirty = rows.filter(pl.col("transmitter_key").is_in(sorted(transmitters))).select("receiver_key").unique()
+    hearing = set(dirty.collect(engine="streaming")["receiver_key"]) if transmitters else set()
+    return _Change(sorted(receivers), sorted(transmitters), old, receivers | hearing)
 
 
 def _touches(change: _Change, bucket: int, width: int) -> bool:
@@ -278,17 +257,20 @@ def _changed_keys(staging: Path, old: Matches, name: str, key: str) -> set[int]:
 
 
 def _receivers_with_new_rows(snapshot: Snapshot, old: Snapshot) -> set[int]:
+    """Receivers whose rows are not those of the snapshot before, by a digest of each: files that are the same are not opened."""
     changed: set[int] = set()
     for name in snapshot.detections.keys() | old.detections.keys():
         entries = [s.manifest["files"].get(f"detections/{name}.parquet", {}).get("sha256") for s in (snapshot, old)]
-        if entries[0] == entries[1]:
-            continue
-        frames = [pl.read_parquet(s.detections[name]) if name in s.detections else None for s in (snapshot, old)]
-        present = [frame for frame in frames if frame is not None]
-        if len(present) == 1:
-            changed |= set(present[0]["receiver_key"].unique())
-            continue
-        new_frame, old_frame = present
-        for one, other in ((new_frame, old_frame), (old_frame, new_frame)):
-            changed |= set(one.join(other, on=one.columns, how="anti", nulls_equal=True)["receiver_key"].unique())
+        if entries[0] != entries[1]:
+            mine, before = (_digests(s.detections.get(name)) for s in (snapshot, old))
+            changed |= {key for key in mine.keys() | before.keys() if mine.get(key) != before.get(key)}
     return changed
+
+
+def _digests(path: Path | None) -> dict[int, tuple[int, int]]:
+    """Of each receiver in a file of detections: how many rows, and the sum of their hashes."""
+    if path is None:
+        return {}
+    rows = pl.scan_parquet(path).select("receiver_key", digest=pl.struct(pl.all()).hash())
+    found = rows.group_by("receiver_key").agg(pl.len(), pl.col("digest").sum()).collect(engine="streaming")
+    return {key: (count, digest) for key, count, digest in found.iter_rows()}

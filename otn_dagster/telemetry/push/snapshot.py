@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Snapshot:
         """One of the small tables."""
         return pl.read_parquet(self.folder / f"{name}.parquet")
 
-    @property
+    @cached_property
     def detections(self) -> dict[str, Path]:
         """Detection partitions, ``HFX-2022`` → its file, in order."""
         names = sorted(name for name in self.manifest["files"] if name.startswith("detections/"))
