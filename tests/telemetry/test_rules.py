@@ -238,9 +238,9 @@ def test_trap_a_copy_would_launder_a_false_detection():
 
 
 def test_trap_same_time_other_sensor_value_is_no_copy():
-    values = [1.0, 0.0, None, -1.0]
+    values = [0.0, None, -1.0]
     found = Case([ping(10, sensor_value=value) for value in values], [HERE]).run()
-    assert len(found) == 4 and {row["min_lag"] for row in found.values()} == {0.0}
+    assert len(found) == 3 and {row["min_lag"] for row in found.values()} == {0.0}
 
 
 def test_trap_min_lag_sees_a_receiver_that_moved_between_projects():
