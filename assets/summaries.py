@@ -26,14 +26,15 @@ COMMON = {
 def _write(date: str, schema: str, rows: ModuleType, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     tables = rows.tables(lake.context(date))
     with database.connect() as connection:
-        replaced = write_schema(connection, schema, tables, date, lake.snapshot(date).rehearsal, lake.folder(date))
+        written = write_schema(connection, schema, tables, date, lake.snapshot(date).rehearsal, lake.folder(date))
     listing = [
-        {"table": f"{schema}.{name}", "rows": frame.height, "columns": frame.width} for name, frame in tables.items()
+        {"table": f"{schema}.{name}", "rows": count, "columns": columns}
+        for name, (count, columns) in written.tables.items()
     ]
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": sum(frame.height for frame in tables.values()),
-            "schema replaced": replaced,
+            "dagster/row_count": sum(row["rows"] for row in listing),
+            "schema replaced": written.replaced,
             "tables": markdown_table(listing),
         }
     )

@@ -173,7 +173,8 @@ def species_list(context: Context) -> pl.DataFrame:
 
 def total_records(context: Context) -> pl.DataFrame:
     """Detections and animals of each project: collectioncode, totalrecords."""
-    heard = context.matches_in_words().drop_nulls("collectioncode").group_by("collectioncode").len("n").collect()
+    heard = context.heard.join(context.deployments.select("deployment_key", "collectioncode"), on="deployment_key")
+    heard = heard.group_by("collectioncode").agg(n=pl.col("detections").sum())
     animals = context.snapshot.table("animals").group_by("collectioncode").len("n")
     return pl.concat([heard, animals]).group_by("collectioncode").agg(totalrecords=pl.col("n").sum())
 

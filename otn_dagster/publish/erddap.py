@@ -6,9 +6,12 @@ Source: columns of OTN's otn_aat_* datasets. ``*_guid`` is datacenter, project a
 node does not publish them are left empty.
 """
 
+from collections.abc import Iterator
+
 import polars as pl
 
 from otn_dagster.publish.discovery import published_deployments
+from otn_dagster.publish.writing import Table
 from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push.extracts import Context
 
@@ -16,8 +19,8 @@ EMPTY = pl.lit(None, pl.String)
 ANIMAL_COLUMNS = {"stock": "stock", "length": "length", "lengthtype": "length_type", "weight": "weight"}
 
 
-def tables(context: Context) -> dict[str, pl.DataFrame]:
-    """All tables of the schema, by name."""
+def tables(context: Context) -> dict[str, Table]:
+    """All tables of the schema, by name; the detections part by part."""
     return {
         "otn_aat_animals": animals(context),
         "otn_aat_receivers": receivers(context),
@@ -122,14 +125,18 @@ def tag_releases(context: Context) -> pl.DataFrame:
     )
 
 
-def detections(context: Context) -> pl.DataFrame:
-    """One row a detection that belongs to one animal; the policy of the tag's network governs it."""
+def detections(context: Context) -> Iterator[pl.DataFrame]:
+    """One row a detection that belongs to one animal, bucket by bucket; the policy of the tag's network governs it."""
     open_stations = published_deployments(context).select("deployment_key", "latitude", "longitude")
+    for bucket in context.matches.buckets:
+        rows = context.in_words(pl.scan_parquet(bucket))
+        matched = rows.filter(pl.col("outcome").is_in([rules.MATCHED, rules.MATCHED_OWN])).collect()
+        yield _detections(context, open_stations, matched)
+
+
+def _detections(context: Context, open_stations: pl.DataFrame, matched: pl.DataFrame) -> pl.DataFrame:
     rows = (
-        context.matches_in_words()
-        .filter(pl.col("outcome").is_in([rules.MATCHED, rules.MATCHED_OWN]))
-        .collect()
-        .join(context.transmitters, on="transmitter_key")
+        matched.join(context.transmitters, on="transmitter_key")
         .join(context.tags.select("tag_key", "catalognumber"), on="tag_key")
         .join(
             context.deployments.select("deployment_key", "rcvrcatnumber", "rcv_serial_no"),

@@ -42,6 +42,7 @@ SCHEMA = {
     "measuredUTC": pl.Datetime("us"),
     "seconds_apart": pl.Float64,
 }
+MATCHED = [rules.MATCHED, rules.MATCHED_OWN]
 _SLICE_ROWS = 1 << 20
 
 
@@ -68,26 +69,24 @@ def join(
 
     The versions of the stores are chosen once and kept in ``ocean_pins.json``; so it is safe to repeat, a year later too.
     """
-    matched = _matched(context)
     pins = _pins(streams, folder, push_date)
     frames = [pl.DataFrame(schema=SCHEMA)]
     for key, snapshot in sorted(pins.items()):
         stream, store = streams[key]
-        frames.append(_join_stream(matched, stream, store, snapshot, within_km, within_hours))
+        frames.append(_join_stream(context, stream, store, snapshot, within_km, within_hours))
     table = pl.concat(frames).sort("collectioncode", "det_key", "stream", "variable")
     with files.replacing(folder / FILE) as aside:
         table.write_parquet(aside)
-    return Joined(folder / FILE, table.height, matched.height, table["det_key"].n_unique(), pins)
+    matched = sum(context.matches.counts.get(rules.REASONS[outcome], 0) for outcome in MATCHED)
+    return Joined(folder / FILE, table.height, matched, table["det_key"].n_unique(), pins)
 
 
-def _matched(context: Context) -> pl.DataFrame:
-    deployments = context.deployments.select("deployment_key", "station", "latitude", "longitude")
-    rows = context.matches_in_words().filter(pl.col("outcome").is_in([rules.MATCHED, rules.MATCHED_OWN])).collect()
-    return (
-        rows.join(context.transmitters, on="transmitter_key", how="left")
-        .join(deployments, on="deployment_key", how="left")
-        .sort("time_ms")
-    )
+def _matched(context: Context, deployments: pl.DataFrame) -> pl.DataFrame:
+    """Matched detections of some deployments (deployment_key, and what else is wanted of them), in the order of time."""
+    mine = pl.col("deployment_key").is_in(deployments["deployment_key"].to_list())
+    rows = context.matches_in_words().filter(mine, pl.col("outcome").is_in(MATCHED)).collect()
+    named = rows.join(context.transmitters, on="transmitter_key", how="left")
+    return named.join(deployments, on="deployment_key", how="left").sort("time_ms")
 
 
 def _pins(streams: Mapping[str, tuple[Stream, StreamStore]], folder: Path, push_date: str) -> dict[str, str]:
@@ -107,14 +106,15 @@ def _pins(streams: Mapping[str, tuple[Stream, StreamStore]], folder: Path, push_
 
 
 def _join_stream(
-    matched: pl.DataFrame, stream: Stream, store: StreamStore, snapshot: str, within_km: float, within_hours: float
+    context: Context, stream: Stream, store: StreamStore, snapshot: str, within_km: float, within_hours: float
 ) -> pl.DataFrame:
     group = store.read(snapshot)
     lat, lon = group.attrs.get("lat"), group.attrs.get("lon")
     if not isinstance(lat, int | float) or not isinstance(lon, int | float):
         return pl.DataFrame(schema=SCHEMA)
-    km = distance_km(matched["latitude"].to_numpy(), matched["longitude"].to_numpy(), float(lat), float(lon))
-    near = matched.with_columns(distance_km=pl.Series(km)).filter(pl.col("distance_km") <= within_km)
+    places = context.deployments.select("deployment_key", "station", "latitude", "longitude")
+    km = distance_km(places["latitude"].to_numpy(), places["longitude"].to_numpy(), float(lat), float(lon))
+    near = _matched(context, places.with_columns(distance_km=pl.Series(km)).filter(pl.col("distance_km") <= within_km))
     frames = [pl.DataFrame(schema=SCHEMA)]
     for name in stream.ocean_variables:
         if near.height and name in group:

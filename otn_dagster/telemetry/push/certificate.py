@@ -20,7 +20,7 @@ from otn_dagster import files
 from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push import attention, shared
 from otn_dagster.telemetry.push.extracts import FILE_WORD, file_stem
-from otn_dagster.telemetry.push.matching import Matches, named
+from otn_dagster.telemetry.push.matching import Matches
 from otn_dagster.telemetry.push.snapshot import Snapshot
 from otn_dagster.telemetry.push.splitting import OUTCOMES_OF
 
@@ -199,8 +199,12 @@ def _file(folder: Path, code: str, year: int, letter: str) -> Path:
 
 def _expected(snapshot: Snapshot, matches: Matches) -> pl.DataFrame:
     """Rows that every extract should hold, by the project at its other end, from the matches."""
-    rows = named(pl.scan_parquet(matches.buckets), snapshot.table("projects"))
-    pairs = rows.group_by("collectioncode", "trackercode", "year", "outcome").len("rows").collect()
+    year = pl.from_epoch("time_ms", time_unit="ms").dt.year().alias("year")
+    keys = pl.scan_parquet(matches.buckets).group_by("project_key", "tracker_key", year, "outcome").len("rows")
+    codes = snapshot.table("projects").select("project_key", "collectioncode")
+    trackers = codes.rename({"project_key": "tracker_key", "collectioncode": "trackercode"})
+    pairs = keys.collect(engine="streaming").join(codes, on="project_key", how="left")
+    pairs = pairs.join(trackers, on="tracker_key", how="left")
     sides = []
     for letter, outcomes in OUTCOMES_OF.items():
         mine, other = ("trackercode", "collectioncode") if letter == "t" else ("collectioncode", "trackercode")

@@ -61,7 +61,12 @@ class Context:
     @cached_property
     def heard(self) -> pl.DataFrame:
         """Detections by deployment, in one pass for all projects."""
-        return pl.scan_parquet(self.matches.buckets).group_by("deployment_key").len("detections").collect()
+        return (
+            pl.scan_parquet(self.matches.buckets)
+            .group_by("deployment_key")
+            .len("detections")
+            .collect(engine="streaming")
+        )
 
     @cached_property
     def places(self) -> pl.DataFrame:
@@ -87,7 +92,11 @@ class Context:
 
     def matches_in_words(self) -> pl.LazyFrame:
         """All matches with reason, collectioncode, trackercode and year."""
-        return matching.named(pl.scan_parquet(self.matches.buckets), self.projects)
+        return self.in_words(pl.scan_parquet(self.matches.buckets))
+
+    def in_words(self, matches: pl.LazyFrame) -> pl.LazyFrame:
+        """Some of them."""
+        return matching.named(matches, self.projects)
 
     @classmethod
     def of(cls, snapshot: Snapshot, matches: Matches) -> "Context":

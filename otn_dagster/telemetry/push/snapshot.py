@@ -22,7 +22,7 @@ from psycopg import sql
 
 from otn_dagster import calendar, files, transfer
 from otn_dagster.config import Settings
-from otn_dagster.database import Connection
+from otn_dagster.database import Connection, Session
 from otn_dagster.telemetry import cutoffs, inputs
 from otn_dagster.telemetry.loading.keys import assign_keys
 from otn_dagster.telemetry.push.tables import TABLES
@@ -176,21 +176,25 @@ def _manifest(connection: Connection, settings: Settings, push_date: str, rehear
 def _freeze_detections(
     connection: Connection, settings: Settings, staging: Path, manifest: dict[str, Any]
 ) -> dict[str, Any]:
+    """Partitions that changed, each in a short transaction of its own: one for all would hold a lock on every table of the network.
+    Nothing loads meanwhile (``wait_for_loading``), so that together they are one moment.
+    """
     files = {}
     versions = connection.execute(
         "select collectioncode, year, version from platform.partition_versions order by 1, 2"
     ).fetchall()
     known = _known_partitions(settings, manifest)
-    for code, year, version in versions:
-        name = f"detections/{code}-{year}.parquet"
-        before = known.get((name, version))
-        if before is not None:
-            link_or_copy(before[0], staging / name)
-            files[name] = before[1]
-            continue
-        table = sql.Identifier(code.lower(), f"detections_{year}")
-        frame = inputs.detections(connection, table)
-        files[name] = write_parquet(frame, staging / name) | {"version": version}
+    with Session(settings) as session:
+        for code, year, version in versions:
+            name = f"detections/{code}-{year}.parquet"
+            before = known.get((name, version))
+            if before is not None:
+                link_or_copy(before[0], staging / name)
+                files[name] = before[1]
+                continue
+            with session.transaction() as reading:
+                frame = inputs.detections(reading, sql.Identifier(code.lower(), f"detections_{year}"))
+            files[name] = write_parquet(frame, staging / name) | {"version": version}
     return files
 
 

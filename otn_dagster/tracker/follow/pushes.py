@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,15 @@ def matched(connection: Connection, snapshot: Snapshot, matches: Matches, actor:
     if snapshot.rehearsal:
         return []
     push_date = snapshot.manifest["push_date"]
-    outcomes = pl.scan_parquet(matches.buckets).group_by("submission_no", "outcome").len("detections").collect()
+    counted = pl.scan_parquet(matches.buckets).group_by("submission_no", "outcome").len("detections")
+    outcomes: dict[int, dict[str, int]] = {}
+    for number, outcome, count in counted.collect(engine="streaming").sort("outcome").iter_rows():
+        outcomes.setdefault(number, {})[rules.REASONS[outcome]] = count
     manifest = hashlib.sha256((snapshot.folder / MANIFEST).read_bytes()).hexdigest()
     moved = []
     for row in snapshot.table("submissions").filter(pl.col("state") == "loaded").iter_rows(named=True):
-        mine = outcomes.filter(pl.col("submission_no") == row["submission_no"])
-        counts = {rules.REASONS[outcome]: count for outcome, count in mine.select("outcome", "detections").iter_rows()}
-        evidence = {"push": push_date, "snapshot": manifest, "detections": counts or "none in this file"}
+        counts = outcomes.get(row["submission_no"], "none in this file")
+        evidence = {"push": push_date, "snapshot": manifest, "detections": counts}
         if not _is_meant(connection, row["submission_key"], push_date, actor):
             continue
         moved += _move(connection, row["submission_key"], "verified", "matched", evidence, actor, push_date)
@@ -84,11 +87,11 @@ def extracted(connection: Connection, folder: Path, push_date: str, actor: Actor
     made = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
     if made["rehearsal"]:
         return []
-    listed = pl.read_parquet(folder / extracts_list.LIST_FILE)
-    moved = []
+    listed = pl.read_parquet(folder / extracts_list.LIST_FILE).group_by("collectioncode").agg("detection_extract")
+    names_of, moved = dict(listed.iter_rows()), []
+    files_of = Counter(name.split("/")[1] for name in made["files"] if name.startswith("extracts/"))
     for item in _in_state(connection, push_date, "matched"):
-        names = listed.filter(pl.col("collectioncode") == item.collectioncode)["detection_extract"].to_list()
-        files = [name for name in made["files"] if name.startswith(f"extracts/{item.collectioncode}/")]
+        names, files = names_of.get(item.collectioncode, []), files_of[item.collectioncode or ""]
         if names and not files:
             items.describe(
                 connection, item.item_id, Blocker.EXTRACTS, f"the certificate names no extract of {item.collectioncode}"
@@ -97,7 +100,7 @@ def extracted(connection: Connection, folder: Path, push_date: str, actor: Actor
         evidence = {
             "push": push_date,
             "certificate": made["sha256"],
-            "extracts": {"count": len(names), "names": names, "files": len(files)},
+            "extracts": {"count": len(names), "names": names, "files": files},
         }
         moved += _move(connection, item.subject, "matched", "extracted", evidence, actor, push_date)
     return moved

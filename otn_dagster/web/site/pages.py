@@ -269,12 +269,15 @@ async def show_push(visit: Visit) -> Answer:
     made = push_folder(visit.service.settings, date) / CERTIFICATE
     concerned = reader.is_staff or (visit.person is not None and bool(rows))
     certificate = await visit.ask(lambda _: _certificate(made)) if concerned else None
+    by_code: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_code.setdefault(row["collectioncode"], []).append(row)
     files = await visit.ask(
         lambda connection: {
             name: found
-            for code in {row["collectioncode"] for row in rows}
+            for code, mine in by_code.items()
             if board.belongs_to(connection, visit.person, code)
-            for name, found in _files(True, visit, [row for row in rows if row["collectioncode"] == code]).items()
+            for name, found in _files(True, visit, mine).items()
         }
     )
     return visit.page(
