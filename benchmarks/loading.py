@@ -28,6 +28,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from benchmarks.measuring import tree_cpu
 from otn_dagster import transfer
 from otn_dagster.config import PROJECT_ROOT
 from otn_dagster.demo.files import DEPLOYMENT_HEADER, project_form, sheet_csv
@@ -73,15 +74,6 @@ class Place:
             ).fetchone()
         assert row is not None
         return row
-
-
-def tree_cpu(process: psutil.Process) -> float:
-    """CPU of a process, of all that it started, and of what of it has ended."""
-    total = 0.0
-    for one in [process, *process.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            total += sum(one.cpu_times()[:4])
-    return total
 
 
 def make_place(home: Path, projects: int) -> Place:

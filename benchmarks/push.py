@@ -5,8 +5,8 @@
 Each of the three runs in a process of its own, on the same generated detections (kept under ``--folder`` for the next call). CPU is
 that of the whole process tree, for PostgreSQL that of its server. The core: clean, assign, correct, min_lag, match, split, the extracts
 list, summaries, and the counts of the conservation laws. The floor reads the same Parquet files and writes the same result, computing
-nothing. Outcomes and lags of the two engines are compared before anything is printed. With ``--whole`` a fourth runs: what a person waits
-for, from the snapshot to the certificate, all extracts of all projects written and read again.
+nothing. Outcomes and lags of the two engines are compared before anything is printed. With ``--whole`` it is the whole push that is
+measured instead, from a loaded node database to the mails (``benchmarks/whole.py``).
 """
 
 import argparse
@@ -14,19 +14,21 @@ import json
 import multiprocessing
 import resource
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import psutil
 
+from benchmarks import whole
+from benchmarks.measuring import Memory, tree_cpu
 from benchmarks.network import make_snapshot
 from otn_dagster.publish import discovery
 from otn_dagster.telemetry import engine, rules
-from otn_dagster.telemetry.push import certificate, delivering, extracts, extracts_list, matching
+from otn_dagster.telemetry.push import extracts_list, matching
 from otn_dagster.telemetry.push.snapshot import Snapshot
 
 HERE = Path(__file__).parent
@@ -54,27 +56,6 @@ def ours(snapshot: Snapshot, work: Path) -> dict[str, Any]:
     return {"steps": steps, "laws": _laws(laws)}
 
 
-def whole(snapshot: Snapshot, work: Path) -> dict[str, Any]:
-    """From the snapshot to the certificate: every extract of every project written, and read again for the laws.
-
-    The laws are the check that the work was done: a row lost or doubled anywhere raises BrokenLaw.
-    """
-    (work / "snapshot").symlink_to(snapshot.folder)  # where the certificate looks for what went in
-    steps = {}
-    clock = Clock()
-    matches = matching.match(snapshot, work)
-    steps["match"] = clock.lap()
-    listed = extracts_list.write_list(matches, None, snapshot.table("projects"), work)
-    steps["list"] = clock.lap()
-    context = extracts.Context.of(snapshot, matches)
-    projects = listed["collectioncode"].unique().sort().to_list()
-    delivering.write_extracts(context, listed, projects, work)
-    steps[f"{listed.height:,} extracts of {len(projects)} projects"] = clock.lap()
-    certificate.certify(snapshot, matches, listed, work)
-    steps["certificate"] = clock.lap()
-    return {"steps": steps, "laws": {}}
-
-
 def postgres(snapshot: Snapshot, work: Path) -> dict[str, Any]:
     """The same in plain SQL on the embedded PostgreSQL, tuned for such work; loading is timed apart."""
     import psycopg
@@ -89,7 +70,7 @@ def postgres(snapshot: Snapshot, work: Path) -> dict[str, Any]:
     try:
         pid = server.pid()
         assert pid is not None
-        clock = Clock(lambda: _tree_cpu(pid))
+        clock = Clock(lambda: tree_cpu(psutil.Process(pid)))
         with psycopg.connect(server.url, autocommit=True) as connection:
             for setting in (
                 "work_mem = '512MB'",
@@ -183,35 +164,6 @@ def _statements() -> list[tuple[str, list[str]]]:
     return steps
 
 
-def _tree_cpu(pid: int) -> float:
-    """CPU of a server and of all it ever started."""
-    process = psutil.Process(pid)
-    own = process.cpu_times()
-    living = sum(sum(child.cpu_times()[:2]) for child in process.children(recursive=True))
-    return sum(own[:4]) + living
-
-
-class Memory(threading.Thread):
-    """Peak memory of a process tree, shared pages counted once (PSS), sampled every 0.2 s."""
-
-    def __init__(self, pid: int):
-        super().__init__(daemon=True)
-        self.process, self.peak, self.go = psutil.Process(pid), 0, True
-
-    def run(self) -> None:
-        while self.go:
-            try:
-                tree = [self.process, *self.process.children(recursive=True)]
-                servers = [p for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"]
-                total = 0
-                for process in {*tree, *servers}:
-                    total += process.memory_full_info().pss
-                self.peak = max(self.peak, total)
-            except psutil.Error:
-                pass
-            time.sleep(0.2)
-
-
 def _in_a_process(function: Callable, folder: Path, work: Path, pipe: Any) -> None:
     snapshot = make_snapshot(folder, 0)
     work.mkdir(parents=True, exist_ok=True)
@@ -249,7 +201,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "otn-benchmark")
     parser.add_argument("--without-postgres", action="store_true", help="only the platform and the floor")
-    parser.add_argument("--whole", action="store_true", help="all extracts and the certificate too")
+    parser.add_argument("--whole", action="store_true", help="from a loaded node database to the mails")
+    parser.add_argument(
+        "--incremental", type=float, default=0, metavar="PERCENT", help="of the receivers changed, then pushed again"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
     data = arguments.folder / f"network-{arguments.rows}"
@@ -257,6 +212,9 @@ def main() -> None:
     print(
         f"{snapshot.rows:,} detections, {snapshot.table('deployments').height:,} deployments, {snapshot.table('tags').height:,} tags"
     )
+    if arguments.whole:
+        whole_push(data, arguments)
+        return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
         Path(scratch).chmod(0o755)
         results = {"ours": measure(ours, data, Path(scratch) / "ours")}
@@ -269,11 +227,31 @@ def main() -> None:
                 for a, b in zip(results["ours"]["laws"][reason], results["postgres"]["laws"][reason], strict=True)
             ):
                 raise SystemExit(f"the engines disagree:\n{results['ours']['laws']}\n{results['postgres']['laws']}")
-        if arguments.whole:
-            results["whole"] = measure(whole, data, Path(scratch) / "whole")
     report(results)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
+
+
+def whole_push(data: Path, arguments: argparse.Namespace) -> None:
+    """The whole, the floor, PostgreSQL: each in a process of its own."""
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
+        work = Path(scratch)
+        work.chmod(0o755)
+        found = alone(whole.run, data, work, arguments.incremental)
+        folder = Path(found["whole"]["folder"])
+        found["floor"] = alone(whole.floor, folder, work)
+        if not arguments.without_postgres:
+            found["postgres"] = alone(whole.postgres, folder, work / "postgres", _statements())
+            whole.compare(folder, found["postgres"].pop("counts"))
+    whole.report(found)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1))
+
+
+def alone(function: Callable, *arguments: Any) -> Any:
+    """What a function gives, in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def report(results: dict[str, dict[str, Any]]) -> None:
