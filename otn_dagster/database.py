@@ -123,22 +123,28 @@ class Session:
 
 @dataclass(frozen=True)
 class Description:
-    """What a server says of itself; ``revision`` is that of the schema, ``clock`` its time."""
+    """What a server says of itself; ``revision`` is that of the schema, ``clock`` its time.
+
+    locks: how many there is room for; wanted: how many a question to the whole network takes (each table, and its indexes).
+    """
 
     server: str
     postgis: str | None
     revision: str | None
     clock: dt.datetime
+    locks: int
+    wanted: int
 
 
 def describe(connection: Connection) -> Description:
     """Versions and clock of a server."""
     row = connection.execute(
         "select current_setting('server_version'), (select extversion from pg_extension where extname = 'postgis'),"
-        " (select version_num from platform.schema_version), clock_timestamp()"
+        " (select version_num from platform.schema_version), clock_timestamp(), current_setting('max_locks_per_transaction')::int"
+        " * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int), 3 * count(*)::int from pg_inherits"
     ).fetchone()
     assert row is not None
-    return Description(row[0].split()[0], row[1], row[2], row[3])
+    return Description(row[0].split()[0], *row[1:])
 
 
 def lock_for(connection: Connection, locks: int, subject: str) -> None:

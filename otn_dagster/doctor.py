@@ -50,6 +50,9 @@ def node_database(config: NodeConfig) -> Finding:
     where = "by OTN_DATABASE_URL" if config.settings.database_url else "embedded"
     said = f"PostgreSQL {found.server} ({where}), PostGIS {found.postgis or 'not there'}, schema {found.revision} of {newest}"
     apart = abs((dt.datetime.now(dt.UTC) - found.clock).total_seconds())
+    if found.locks < found.wanted:
+        says = f"room for {found.locks:,} locks, and the tables of all projects take {found.wanted:,}: raise max_locks_per_transaction"
+        return (False, f"{said}; {says}")
     if apart > MOST_SECONDS_APART:
         return (False, f"{said}; its clock and this machine's are {apart:.0f} seconds apart")
     return (found.revision == newest, said)

@@ -32,6 +32,9 @@ PACKING = 2  # of ISA-L: a twelfth of the time of zlib's usual level, eight perc
 LARGEST_OF_ZIP_32 = 4_000_000_000
 ZIP_TIME = dt.datetime(1980, 1, 1)
 Entries = dict[str, dict[str, Any]]
+DAY_MS, MOST_DAYS = 86_400_000, 100_000
+_SECONDS = pl.Series([f" {s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in range(86_400)])
+_THOUSANDTHS = pl.Series(["", *(f".{n:03d}" for n in range(1, 1_000))])
 
 
 def write_extracts(context: Context, listed: pl.DataFrame, projects: Sequence[str], folder: Path) -> dict[str, Entries]:
@@ -112,14 +115,30 @@ def as_text(frame: pl.DataFrame) -> pl.DataFrame:
     """As a csv says it: times as ``YYYY-MM-DD HH:MM:SS[.fff]``, days without a time, geometry in hex."""
     times = []
     for name, kind in frame.schema.items():
-        if name == "dateLastModified":
-            times.append(pl.col(name).dt.strftime("%Y-%m-%d"))
-        elif isinstance(kind, pl.Datetime):
-            exact = pl.col(name).cast(pl.Datetime("ms")).cast(pl.String)  # YYYY-MM-DD HH:MM:SS.fff
-            times.append(pl.when(exact.str.ends_with(".000")).then(exact.str.slice(0, 19)).otherwise(exact).alias(name))
+        if isinstance(kind, pl.Datetime):
+            times.append(_moments(frame[name], with_time=name != "dateLastModified"))
         elif kind == pl.Binary:
-            times.append(pl.col(name).bin.encode("hex").str.to_uppercase())
+            times.append(frame[name].bin.encode("hex").str.to_uppercase())
     return frame.with_columns(times)
+
+
+def _moments(times: pl.Series, with_time: bool) -> pl.Series:
+    """Times as text, put together from the days that there are and from the seconds of a day: a fifth of the time of formatting each."""
+    ms = times.cast(pl.Datetime("ms")).cast(pl.Int64)
+    day = ms // DAY_MS
+    first, last = day.min(), day.max()
+    if not isinstance(first, int) or not isinstance(last, int):  # none at all
+        return times.cast(pl.String)
+    if last - first > MOST_DAYS:
+        exact = times.cast(pl.Datetime("ms")).cast(pl.String)  # YYYY-MM-DD HH:MM:SS.fff
+        short = exact.str.slice(0, 19) if with_time else exact.str.slice(0, 10)
+        return exact.zip_with(~exact.str.ends_with(".000") & with_time, short)
+    days = pl.int_range(first, last + 1, eager=True).cast(pl.Int32).cast(pl.Date).cast(pl.String)
+    parts = [days.gather(day - first).alias("day")]
+    if with_time:
+        rest = ms - day * DAY_MS
+        parts += [_SECONDS.gather(rest // 1000).alias("second"), _THOUSANDTHS.gather(rest % 1000).alias("thousandth")]
+    return pl.DataFrame(parts).select(pl.concat_str(pl.all()).alias(times.name)).to_series()
 
 
 def csv_bytes(frame: pl.DataFrame, text: pl.DataFrame | None = None) -> bytes:

@@ -130,8 +130,10 @@ def in_full(context: Context, piece: Piece) -> dict[str, pl.DataFrame]:
 
 
 def _ordered(rows: pl.DataFrame, letter: str) -> pl.DataFrame:
+    """Only the columns that stand in the files are put in order."""
     key = "unqDetecID" if letter == "t" else "det_key"
-    ordered = rows.sort("number", "catalogNumber", "dateCollectedUTC", key).select("number", *COLUMNS[letter])
+    wanted = rows.select(list(dict.fromkeys(["number", *COLUMNS[letter], key])))
+    ordered = wanted.sort("number", "catalogNumber", "dateCollectedUTC", key).select("number", *COLUMNS[letter])
     return ordered.with_columns(pl.selectors.datetime().cast(pl.Datetime("ms")))
 
 
