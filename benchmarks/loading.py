@@ -15,6 +15,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -184,7 +185,11 @@ def by_sensors(place: Place, files: int, rest_minutes: float, seconds: float) ->
     incoming.rename(aside)
     incoming.mkdir()
     up = psutil.Popen(
-        place.command("up", "--port", "0"), env=place.environment, stdout=log, stderr=subprocess.STDOUT, cwd=place.home
+        place.command("up", "--port", str(free_port()), "--web-port", str(free_port())),
+        env=place.environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=place.home,
     )
     try:
         time.sleep(60)  # servers have started
@@ -206,6 +211,13 @@ def by_sensors(place: Place, files: int, rest_minutes: float, seconds: float) ->
         with suppress(psutil.TimeoutExpired):
             up.wait(60)
         log.close()
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def copied(place: Place, projects: int, files: int, rows: int) -> Spent:
