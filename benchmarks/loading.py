@@ -184,13 +184,8 @@ def by_sensors(place: Place, files: int, rest_minutes: float, seconds: float) ->
     incoming, aside = place.data / "incoming", place.home / "aside"
     incoming.rename(aside)
     incoming.mkdir()
-    up = psutil.Popen(
-        place.command("up", "--port", str(free_port()), "--web-port", str(free_port())),
-        env=place.environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        cwd=place.home,
-    )
+    words = place.command("up", "--port", str(free_port()), "--web-port", str(free_port()))
+    up = psutil.Popen(words, env=place.environment, stdout=log, stderr=subprocess.STDOUT, cwd=place.home)
     try:
         time.sleep(60)  # servers have started
         servers, database, clock = tree_cpu(up), place.cpu(), time.perf_counter()
