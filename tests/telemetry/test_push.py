@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import psycopg
 import pytest
 
 from otn_dagster import database
-from otn_dagster.config import Settings, load_settings
+from otn_dagster.config import PROJECT_ROOT, Settings, load_settings
 from otn_dagster.demo.files import write_files
 from otn_dagster.demo.network import NEXT_SPRING, Heard, Network, make_network
 from otn_dagster.embedded import EmbeddedServer
@@ -143,10 +146,10 @@ def test_corrected_times_and_stations_are_the_true_ones(node: Node, network: Net
     )
     assert len(rows) > 10_000
     errors = []
-    for *key, time, station in rows:
+    for *key, at, station in rows:
         heard = by_key[tuple(key)]  # type: ignore[arg-type]
         assert heard.deployment.station == station
-        errors.append(abs((heard.true_time - time).total_seconds()))
+        errors.append(abs((heard.true_time - at).total_seconds()))
     assert max(errors) < 2  # instruments record whole seconds; clocks here are off by up to 9 minutes
 
 
@@ -214,6 +217,33 @@ def test_a_push_runs_again_with_the_same_bytes_and_survives_kills(node: Node):
         (folder / ".matches-999" / "half.parquet").write_bytes(b"half")
         node.push(PAST_PUSH)
         assert hashes(folder) == first
+
+
+# What appears while a step is at work: then its process is killed.
+AT_WORK = [".snapshot-*", ".matches-*", "extracts/.*", "attention"]
+
+
+def test_a_push_whose_process_is_killed_in_each_step_ends_with_the_same_bytes(node: Node):
+    folder = push_past(node)
+    first = hashes(folder)
+    shutil.rmtree(folder)
+    node.clock("2026-10-16 12:00")
+    for pattern in AT_WORK:
+        worker = subprocess.Popen([sys.executable, "-c", PUSHES, PAST_PUSH], cwd=PROJECT_ROOT)
+        while not any(folder.glob(pattern)) and worker.poll() is None:
+            time.sleep(0.001)
+        worker.kill()
+        worker.wait()
+    node.push(PAST_PUSH)
+    assert {name: one for name, one in hashes(folder).items() if not Path(name).name.startswith(".")} == first
+
+
+PUSHES = """
+import sys
+from otn_dagster.config import PROJECT_ROOT, load_settings
+from tests.support.node import Node
+Node(load_settings()).push(sys.argv[1])
+"""
 
 
 def test_a_real_snapshot_is_immutable_and_later_loading_does_not_enter_it(node: Node, network: Network):
