@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from otn_dagster.telemetry.push import shared, verification
+from otn_dagster.telemetry.push import matching, parting, shared, verification
 from otn_dagster.telemetry.push.shared import Shared
 from otn_dagster.telemetry.push.snapshot import Snapshot
 
@@ -96,7 +96,8 @@ def _found(name: str, invented: Invented, code: str) -> list[dict]:
 @pytest.fixture(params=range(5))
 def invented(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invented:
     """In several ranges of receivers, as a large network is read."""
-    monkeypatch.setattr(shared, "ROWS_AT_ONCE", 60)
+    monkeypatch.setattr(matching, "ROWS_PER_BUCKET", 60)
+    monkeypatch.setattr(parting, "ROWS_AT_ONCE", 50)
     return Invented(tmp_path, request.param)
 
 

@@ -114,7 +114,8 @@ def certify(
 
 
 def _outcomes(matches: Matches) -> pl.DataFrame:
-    grouped = pl.scan_parquet(matches.buckets).group_by("submission_no", "outcome").len("detections").collect()
+    counted = pl.scan_parquet(matches.buckets).group_by("submission_no", "outcome").len("detections")
+    grouped = counted.collect(engine="streaming")
     reason = pl.col("outcome").replace_strict(rules.REASONS, return_dtype=pl.String)
     kind = pl.when(pl.col("outcome").is_in(rules.UNQUALIFIED)).then(pl.lit("unqualified")).otherwise(reason)
     return grouped.with_columns(kind=kind)
@@ -139,16 +140,11 @@ def _outcomes_add_up(snapshot: Snapshot, outcomes: pl.DataFrame) -> list[dict[st
 
 
 def _sent_twice(snapshot: Snapshot) -> pl.DataFrame:
-    """Rows that another project sent too, counted from the snapshot by itself: of each the smallest det_key stands."""
-    none = pl.DataFrame(schema={"submission_no": pl.Int32, "again": pl.UInt32})
-    found = [_again(rows) for rows in shared.rows_of_shared_receivers(snapshot)]
-    return pl.concat([none, *found]).group_by("submission_no").agg(sent_twice=pl.col("again").sum())
-
-
-def _again(rows: pl.DataFrame) -> pl.DataFrame:
-    several = rows.group_by(shared.SAME).agg(stands=pl.col("det_key").min(), times=pl.len()).filter(pl.col("times") > 1)
-    again = rows.join(several, on=shared.SAME, nulls_equal=True).filter(pl.col("det_key") != pl.col("stands"))
-    return again.group_by("submission_no").agg(again=pl.len())
+    """Rows that were sent before, by another project or file, counted from the snapshot by itself: of each the smallest det_key stands."""
+    rows = shared.rows_that_repeat(snapshot)
+    stands = rows.group_by(shared.SAME).agg(stands=pl.col("det_key").min())
+    again = rows.join(stands, on=shared.SAME, nulls_equal=True).filter(pl.col("det_key") != pl.col("stands"))
+    return again.group_by("submission_no").agg(sent_twice=pl.len())
 
 
 def _by_node(snapshot: Snapshot, outcomes: pl.DataFrame) -> dict[str, dict[str, int]]:

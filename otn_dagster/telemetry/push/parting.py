@@ -32,10 +32,13 @@ class Parted:
         buckets: Sequence[int],
         spill: Path,
         receivers: Sequence[int] | None = None,
+        with_project: bool = False,
     ):
-        """width: receiver keys of a bucket. receivers: only rows of these, without it of all."""
+        """width: receiver keys of a bucket. receivers: only rows of these, without it of all. with_project: a column more, the code of
+        the project whose file it is (only of all).
+        """
         self._snapshot, self._width, self._wanted, self._spill = snapshot, width, set(buckets), spill
-        self._receivers = receivers
+        self._receivers, self._with_project = receivers, with_project
         self._held: dict[int, list[pl.DataFrame]] = {}
         self._rows, self._files = 0, 0
 
@@ -44,14 +47,14 @@ class Parted:
         self._spill.mkdir(parents=True, exist_ok=True)
         entries = self._snapshot.manifest["files"]
         names = sorted(self._snapshot.detections, key=lambda name: (name.rsplit("-", 1)[-1], name))
-        batch: list[Path] = []
+        batch: dict[str, int] = {}
         rows = 0
         for name in names if self._receivers != [] else ():
-            batch.append(self._snapshot.detections[name])
-            rows += entries[f"detections/{name}.parquet"]["rows"]
+            batch[name] = entries[f"detections/{name}.parquet"]["rows"]
+            rows += batch[name]
             if rows >= ROWS_AT_ONCE:
                 self._part(batch)
-                batch, rows = [], 0
+                batch, rows = {}, 0
         if batch:
             self._part(batch)
         return self
@@ -63,17 +66,22 @@ class Parted:
 
     def rows(self, bucket: int) -> pl.DataFrame:
         """All rows of a bucket, once."""
-        none = pl.DataFrame(schema=inputs.DETECTIONS)
+        none = pl.DataFrame(schema={**inputs.DETECTIONS, **({"project": pl.String} if self._with_project else {})})
         aside = [pl.read_ipc(path) for path in sorted(self._spill.glob(f"{bucket}-*.arrow"))]
         return pl.concat([none, *aside, *self._held.pop(bucket, [])])
 
-    def _part(self, paths: list[Path]) -> None:
+    def _part(self, counts: dict[str, int]) -> None:
+        """The rows of some files; counts: of each, by name."""
+        paths = [self._snapshot.detections[name] for name in counts]
         scanned = pl.scan_parquet(paths, glob=False).select(list(inputs.DETECTIONS))
         if self._receivers is not None:
             scanned = scanned.filter(pl.col("receiver_key").is_in(self._receivers))
         found = scanned.collect()
         if not found.height:
             return
+        if self._with_project:
+            codes = pl.Series([name.rsplit("-", 1)[0] for name in counts])
+            found = found.with_columns(project=codes.gather(np.repeat(np.arange(len(counts)), list(counts.values()))))
         bucket = found["receiver_key"].to_numpy() // self._width
         order = np.argsort(bucket.astype(np.uint16), kind="stable")
         found = found[order]

@@ -2,19 +2,23 @@
 
 Belongs here: finding them in a snapshot. Does not belong here: what follows from them (``verification.py``, ``certificate.py``).
 
-Cost grows with the rows of receivers of which two projects sent files, never with projects times rows.
+Cost grows with the rows, each read once, never with projects times rows.
 """
 
-from collections.abc import Iterator
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import polars as pl
 
+from otn_dagster.telemetry import inputs
+from otn_dagster.telemetry.push.matching import bucket_width
+from otn_dagster.telemetry.push.parting import Parted
 from otn_dagster.telemetry.push.snapshot import Snapshot
 
-ROWS_AT_ONCE = 5_000_000
 SAME = ("receiver_key", "transmitter_key", "device_ms", "sensor_value")  # what makes two rows one detection
+_WANTED = ["det_key", "submission_no", *SAME]
 _FOREVER = 2**62
 
 
@@ -44,53 +48,41 @@ class Shared:
     @cached_property
     def detections(self) -> pl.DataFrame:
         """How many detections of a project another sent too: project, rcv_serial_no, also_in (its submission), detections."""
-        counted = [_also_sent(rows) for rows in rows_of_shared_receivers(self.snapshot)]
-        none = pl.DataFrame(
-            schema={"project": pl.String, "receiver_key": pl.Int32, "other": pl.Int32, "detections": pl.UInt32}
-        )
+        counted = _also_sent(rows_that_repeat(self.snapshot))
         files = self.snapshot.table("submissions").select(other="submission_no", also_in="submission_key")
-        named = (
-            pl.concat([none, *counted], how="vertical_relaxed")
-            .join(files, on="other")
-            .join(self.snapshot.table("receivers"), on="receiver_key")
+        named = counted.join(files, on="other").join(self.snapshot.table("receivers"), on="receiver_key")
+        return named.select("project", "rcv_serial_no", "also_in", "detections").sort(
+            "rcv_serial_no", "also_in", "project"
         )
-        return named.select("project", "rcv_serial_no", "also_in", "detections").sort("rcv_serial_no", "also_in")
 
 
-def rows_of_shared_receivers(snapshot: Snapshot) -> Iterator[pl.DataFrame]:
-    """Detections of receivers of which two projects sent files: project, det_key, submission_no and what makes them the same.
+def rows_that_repeat(snapshot: Snapshot) -> pl.DataFrame:
+    """Detections of which there is another with the same receiver, transmitter, device time and raw sensor value: project, det_key,
+    submission_no and what makes them the same.
 
-    In ranges of receivers of about as many rows each, so that memory stays bounded and the cost is about one pass over the rows.
+    Whole receivers at a time, every file read once; only rows whose hash repeats are looked at closely.
     """
-    projects = {str(path): name.rsplit("-", 1)[0] for name, path in snapshot.detections.items()}
-    shared = _shared_receivers(projects)
-    pieces = max(1, -(-snapshot.rows // ROWS_AT_ONCE))
-    size = max(1, -(-len(shared) // pieces))
-    key = pl.col("receiver_key")
-    for first in range(0, len(shared), size):
-        some = shared[first : first + size]
-        rows = pl.scan_parquet(list(projects), include_file_paths="file")
-        rows = rows.filter(key.is_between(some[0], some[-1]) & key.is_in(some))
-        project = pl.col("file").replace_strict(projects, return_dtype=pl.Categorical)
-        yield rows.select(project.alias("project"), "det_key", "submission_no", *SAME).collect()
+    width, buckets = bucket_width(snapshot)
+    found = [pl.DataFrame(schema={"project": pl.String, **{name: inputs.DETECTIONS[name] for name in _WANTED}})]
+    with (
+        tempfile.TemporaryDirectory(prefix=".shared-", dir=snapshot.folder.parent) as aside,
+        Parted(snapshot, width, range(buckets), Path(aside), with_project=True) as parts,
+    ):
+        for bucket in range(buckets):
+            rows = parts.rows(bucket)
+            alike = rows.filter(pl.struct(SAME).hash().is_duplicated())
+            repeated = alike.join(alike.group_by(SAME).len("times"), on=SAME, nulls_equal=True).filter(
+                pl.col("times") > 1
+            )
+            found.append(repeated.select("project", *_WANTED))
+    return pl.concat(found)
 
 
-def _shared_receivers(projects: dict[str, str]) -> list[int]:
-    """Keys of the receivers of which more than one project sent detections, in order."""
-    heard: dict[int, set[str]] = {}
-    for path, project in projects.items():
-        for key in pl.scan_parquet(path).select(pl.col("receiver_key").unique()).collect()["receiver_key"]:
-            heard.setdefault(key, set()).add(project)
-    return sorted(key for key, some in heard.items() if len(some) > 1)
-
-
-def _also_sent(rows: pl.DataFrame) -> pl.DataFrame:
-    several = rows.group_by(SAME).agg(pl.col("project").n_unique()).filter(pl.col("project") > 1)
-    twice = rows.join(several.select(SAME), on=SAME, how="semi", nulls_equal=True)
+def _also_sent(twice: pl.DataFrame) -> pl.DataFrame:
+    """Of rows that repeat: how many of each project and receiver are in which submission of another project."""
     others = twice.select(*SAME, other_project="project", other="submission_no")
     both = twice.join(others, on=SAME, nulls_equal=True).filter(pl.col("project") != pl.col("other_project"))
-    counted = both.group_by("project", "receiver_key", "other").agg(detections=pl.len())
-    return counted.with_columns(pl.col("project").cast(pl.String))
+    return both.group_by("project", "receiver_key", "other").agg(detections=pl.len())
 
 
 def _overlap(start: str, end: str) -> pl.Expr:
