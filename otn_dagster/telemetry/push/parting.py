@@ -32,13 +32,14 @@ class Parted:
         buckets: Sequence[int],
         spill: Path,
         receivers: Sequence[int] | None = None,
+        columns: Sequence[str] = tuple(inputs.DETECTIONS),
         with_project: bool = False,
     ):
-        """width: receiver keys of a bucket. receivers: only rows of these, without it of all. with_project: a column more, the code of
-        the project whose file it is (only of all).
+        """width: receiver keys of a bucket. receivers: only rows of these, without it of all. columns: of ``inputs.DETECTIONS``.
+        with_project: a column more, the code of the project whose file it is (only of all receivers).
         """
         self._snapshot, self._width, self._wanted, self._spill = snapshot, width, set(buckets), spill
-        self._receivers, self._with_project = receivers, with_project
+        self._receivers, self._columns, self._with_project = receivers, list(columns), with_project
         self._held: dict[int, list[pl.DataFrame]] = {}
         self._rows, self._files = 0, 0
 
@@ -66,14 +67,19 @@ class Parted:
 
     def rows(self, bucket: int) -> pl.DataFrame:
         """All rows of a bucket, once."""
-        none = pl.DataFrame(schema={**inputs.DETECTIONS, **({"project": pl.String} if self._with_project else {})})
+        none = pl.DataFrame(
+            schema={
+                **{c: inputs.DETECTIONS[c] for c in self._columns},
+                **({"project": pl.String} if self._with_project else {}),
+            }
+        )
         aside = [pl.read_ipc(path) for path in sorted(self._spill.glob(f"{bucket}-*.arrow"))]
         return pl.concat([none, *aside, *self._held.pop(bucket, [])])
 
     def _part(self, counts: dict[str, int]) -> None:
         """The rows of some files; counts: of each, by name."""
         paths = [self._snapshot.detections[name] for name in counts]
-        scanned = pl.scan_parquet(paths, glob=False).select(list(inputs.DETECTIONS))
+        scanned = pl.scan_parquet(paths, glob=False).select(self._columns)
         if self._receivers is not None:
             scanned = scanned.filter(pl.col("receiver_key").is_in(self._receivers))
         found = scanned.collect()

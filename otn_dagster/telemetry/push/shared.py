@@ -66,7 +66,7 @@ def rows_that_repeat(snapshot: Snapshot) -> pl.DataFrame:
     found = [pl.DataFrame(schema={"project": pl.String, **{name: inputs.DETECTIONS[name] for name in _WANTED}})]
     with (
         tempfile.TemporaryDirectory(prefix=".shared-", dir=snapshot.folder.parent) as aside,
-        Parted(snapshot, width, range(buckets), Path(aside), with_project=True) as parts,
+        Parted(snapshot, width, range(buckets), Path(aside), columns=_WANTED, with_project=True) as parts,
     ):
         for bucket in range(buckets):
             rows = parts.rows(bucket)
