@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,8 +32,24 @@ OUTCOMES_OF = {
     "u": rules.UNQUALIFIED,
     "s": [rules.SENTINEL],
 }
-_ARRAY_TYPES = {outcome: letter for letter in "qus" for outcome in OUTCOMES_OF[letter]}
-_OF = ["key", "year", "extract_type"]
+# Of a row of the matches: what says in which extracts it stands, and what is needed there.
+_KEYS = ["project_key", "tracker_key", "time_ms", "outcome"]
+COLUMNS = [
+    *_KEYS,
+    "det_key",
+    "transmitter_key",
+    "device_ms",
+    "sensor_value",
+    "deployment_key",
+    "min_lag",
+    "tag_key",
+    "modified_day",
+]
+_KINDS = {letter: number for number, letter in enumerate(OUTCOMES_OF)}
+_IS_TRACKED, _ARRAY_KIND = np.zeros(max(rules.REASONS) + 1, bool), np.full(max(rules.REASONS) + 1, -1)
+_IS_TRACKED[OUTCOMES_OF["t"]] = True
+for _letter in "qus":
+    _ARRAY_KIND[OUTCOMES_OF[_letter]] = _KINDS[_letter]
 
 
 @dataclass(frozen=True)
@@ -56,15 +73,15 @@ def numbered(listed: pl.DataFrame, projects: pl.DataFrame) -> pl.DataFrame:
 
 def pieces(matches: Matches, extracts: pl.DataFrame) -> Iterator[Piece]:
     """All rows of these extracts (as ``numbered`` gives them), piece by piece, extracts in order."""
-    counted = _rows_of(pl.scan_parquet(matches.buckets), extracts).group_by("number").len().collect(engine="streaming")
-    sized = extracts.join(counted, on="number", how="left").with_columns(pl.col("len").fill_null(0)).sort("number")
-    sized = sized.with_columns(piece=_pieces_of(sized["len"].to_list(), ROWS_PER_PIECE)).drop("len")
+    places = _Places(extracts)
+    sized = extracts.sort("number").with_columns(piece=_pieces_of(_sizes(matches, places).tolist(), ROWS_PER_PIECE))
     if sized["piece"].n_unique() <= 1:
-        yield Piece(extracts, _rows_of(pl.scan_parquet(matches.buckets), extracts).collect())
+        none = pl.read_parquet(matches.buckets[0], n_rows=0).select(COLUMNS).with_columns(number=pl.lit(0, pl.Int32))
+        yield Piece(extracts, pl.concat([none, *(places.rows(some) for some in _matches(matches))]))
         return
     forget_left(matches.folder.parent)
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=matches.folder.parent) as folder:
-        _spill(matches, sized, Path(folder))
+        _spill(matches, places, sized["piece"], Path(folder))
         for (piece,), some in sized.group_by(["piece"], maintain_order=True):
             path = Path(folder) / f"{piece}.arrow"
             yield Piece(some.drop("piece"), pl.read_ipc(path))
@@ -78,18 +95,50 @@ def forget_left(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _rows_of(matches: pl.LazyFrame, extracts: pl.DataFrame) -> pl.LazyFrame:
-    """Each row of the matches once for every listed extract in which it stands, with the extract's number."""
-    outcome, dated = pl.col("outcome"), matches.with_columns(year=pl.from_epoch("time_ms", time_unit="ms").dt.year())
-    tracker = dated.filter(outcome.is_in(OUTCOMES_OF["t"])).with_columns(
-        key=pl.col("tracker_key"), extract_type=pl.lit("t")
-    )
-    array = dated.filter(outcome.is_in(list(_ARRAY_TYPES))).with_columns(
-        key=pl.col("project_key"), extract_type=outcome.replace_strict(_ARRAY_TYPES, return_dtype=pl.String)
-    )
-    wanted = extracts.lazy().select("number", *_OF)
-    parts = [part.join(wanted, on=_OF, how="inner") for part in (tracker, array)]
-    return pl.concat(parts).drop("key")
+class _Places:
+    """In which extracts a row of the matches stands, by a table of projects, years and types: looked up, not joined."""
+
+    def __init__(self, extracts: pl.DataFrame):
+        """extracts: as ``numbered`` gives them."""
+        years = extracts["year"]
+        self._first = int(years.min() or 0)  # type: ignore[arg-type]
+        span = int(years.max() or 0) - self._first + 1  # type: ignore[arg-type]
+        self._table = np.full((int(extracts["key"].max() or 0) + 1, span, len(OUTCOMES_OF)), -1, np.int32)  # type: ignore[arg-type]
+        kinds = extracts["extract_type"].replace_strict(_KINDS, return_dtype=pl.Int64)
+        self._table[extracts["key"].to_numpy(), years.to_numpy() - self._first, kinds.to_numpy()] = extracts["number"]
+        self.count = extracts.height
+
+    def numbers(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """The extract at the tracker's end and that at the array's of every row, -1 where there is none. rows: with ``year``."""
+        outcome, years = rows["outcome"].to_numpy(), rows["year"].to_numpy() - self._first
+        tracker = self._look(rows["tracker_key"], years, np.where(_IS_TRACKED[outcome], _KINDS["t"], -1))
+        return tracker, self._look(rows["project_key"], years, _ARRAY_KIND[outcome])
+
+    def _look(self, keys: pl.Series, years: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        key = keys.fill_null(-1).to_numpy()
+        there = (kinds >= 0) & (key >= 0) & (key < len(self._table)) & (years >= 0) & (years < self._table.shape[1])
+        found = np.full(len(key), -1, np.int32)
+        found[there] = self._table[key[there], years[there], kinds[there]]
+        return found
+
+    def rows(self, matches: pl.DataFrame) -> pl.DataFrame:
+        """Each row once for every extract in which it stands, with the extract's number."""
+        dated = matches.select(_KEYS).with_columns(year=pl.from_epoch("time_ms", time_unit="ms").dt.year())
+        both = self.numbers(dated)
+        at = [np.flatnonzero(numbers >= 0) for numbers in both]
+        number = np.concatenate([numbers[rows] for numbers, rows in zip(both, at, strict=True)])
+        return matches.select(COLUMNS)[np.concatenate(at)].with_columns(number=pl.Series(number, dtype=pl.Int32))
+
+
+def _sizes(matches: Matches, places: _Places) -> np.ndarray:
+    """How many rows each extract has, in the order of numbers."""
+    year = pl.from_epoch("time_ms", time_unit="ms").dt.year().alias("year")
+    keys = pl.scan_parquet(matches.buckets).group_by("project_key", "tracker_key", year, "outcome").len("rows")
+    counted = keys.collect(engine="streaming")
+    found = np.zeros(places.count, np.int64)
+    for numbers in places.numbers(counted):
+        np.add.at(found, numbers[numbers >= 0], counted["rows"].to_numpy()[numbers >= 0])
+    return found
 
 
 def _matches(matches: Matches) -> Iterator[pl.DataFrame]:
@@ -110,22 +159,31 @@ def _pieces_of(sizes: list[int], most: int) -> pl.Series:
     return pl.Series(found, dtype=pl.Int32)
 
 
-def _spill(matches: Matches, sized: pl.DataFrame, folder: Path) -> None:
-    """All rows into the files of their pieces, some at a time."""
-    piece_of = sized.select("number", "piece")
+def _spill(matches: Matches, places: _Places, piece_of: pl.Series, folder: Path) -> None:
+    """All rows into the files of their pieces, some at a time. piece_of: the piece of each extract, by its number."""
+    pieces = piece_of.to_numpy().astype(np.uint16)
     writers: dict[int, pa.ipc.RecordBatchFileWriter] = {}
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+
+    def write(piece: int, rows: pl.DataFrame) -> None:
+        table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+        if piece not in writers:
+            writers[piece] = pa.ipc.new_file(folder / f"{piece}.arrow", table.schema, options=options)
+        writers[piece].write_table(table)
+
     try:
+        rows = pl.DataFrame()
         for some in _matches(matches):
-            rows = _rows_of(some.lazy(), sized).collect().join(piece_of, on="number")
-            for (piece,), part in rows.partition_by("piece", as_dict=True, include_key=False).items():
-                table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
-                if piece not in writers:
-                    options = pa.ipc.IpcWriteOptions(compression="lz4")
-                    writers[piece] = pa.ipc.new_file(folder / f"{piece}.arrow", table.schema, options=options)
-                writers[piece].write_table(table)
-        empty = _rows_of(pl.scan_parquet(matches.buckets[0]), sized).limit(0).collect()
-        for piece in set(sized["piece"].to_list()) - set(writers):
-            empty.write_ipc(folder / f"{piece}.arrow")
+            rows = places.rows(some)
+            piece = pieces[rows["number"].to_numpy()]
+            order = np.argsort(piece, kind="stable")
+            rows, piece = rows[order], piece[order]
+            ends = np.flatnonzero(np.diff(piece)) + 1
+            for start, end in zip([0, *ends], [*ends, rows.height], strict=True):
+                if end > start:
+                    write(int(piece[start]), rows[start:end])
+        for piece in set(pieces.tolist()) - set(writers):
+            write(piece, rows.clear())
     finally:
         for writer in writers.values():
             writer.close()
