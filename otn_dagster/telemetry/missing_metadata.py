@@ -19,7 +19,7 @@ QUERY = """
 with waiting as (
     select d.receiver, d.receiver_key, d.datetime, d.transmitter
     from {accepted} d where d.withdrawn_at is null
-        and not exists (select 1 from {promoted} o where o.receiver_key = d.receiver_key and o.det_key = d.det_key)),
+        and d.det_key not in (select det_key from {promoted} o)),
 known as (
     select k.receiver_key, m.startdatetime, m.enddatetime from obis.moorings m
     join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber where m.basisofrecord = 'RECEIVER'),

@@ -36,7 +36,8 @@ class Looking(Protocol):
         ...
 
 
-_TABLES = ("{mine}", "{detections}", "{otn_detections}")
+# What a query may ask of the submission's receivers: in which year tables it is, and whether only those of the project.
+_TABLES = {"mine": (ACCEPTED, True), "detections": (ACCEPTED, False), "otn_detections": (PROMOTED, False)}
 
 
 @dataclass(frozen=True)
@@ -67,25 +68,32 @@ class Evidence:
             serials = [row["rcv_serial_no"] for row in self.rows(query, self.submission.submission_key)]
         return receiver_tables.keys_of(self.connection, serials)
 
-    @cached_property
-    def _tables(self) -> dict[str, sql.Composable]:
-        """What a query may call ``{mine}`` (detections that the project sent), ``{detections}`` (that anybody sent) and
-        ``{otn_detections}`` (promoted, wherever they were heard): of the submission's receivers, and only of these.
-        """
-        keys = self.receiver_keys
-        return {
-            "mine": receiver_tables.rows(self.connection, ACCEPTED, keys, self.code),
-            "detections": receiver_tables.rows(self.connection, ACCEPTED, keys),
-            "otn_detections": receiver_tables.rows(self.connection, PROMOTED, keys),
-        }
-
     def rows(self, query: str, *parameters: Any) -> Rows:
-        """Failing rows as dictionaries; parameters (one mapping, or values) are bound, never pasted."""
+        """Failing rows as dictionaries; parameters (one mapping, or values) are bound, never pasted.
+
+        A query may ask ``{mine}`` (detections that the project sent), ``{detections}`` (that anybody sent) and ``{otn_detections}``
+        (promoted, wherever they were heard): of the submission's receivers, and only of these.
+        """
         bound = parameters[0] if len(parameters) == 1 and isinstance(parameters[0], dict) else parameters or None
         statement = sql.SQL(query)  # type: ignore[arg-type]
+        wanted = [name for name in _TABLES if f"{{{name}}}" in query]
         with self.connection.cursor(row_factory=dict_row) as cursor:
-            asked = statement.format(**self._tables) if any(name in query for name in _TABLES) else statement
+            asked = statement.format(**{name: self._gathered(name) for name in wanted}) if wanted else statement
             return cursor.execute(asked, bound).fetchall()
+
+    def _gathered(self, name: str) -> sql.Identifier:
+        """The rows as a table of this transaction, with statistics: tables that grew a moment ago have none, and a planner that believes
+        in one row compares every row of a receiver with every other.
+        """
+        part, of_project = _TABLES[name]
+        table = sql.Identifier("pg_temp", f"checked_{name}")
+        there = self.connection.execute("select to_regclass(%s)", [f"pg_temp.checked_{name}"]).fetchone()
+        if there and there[0] is None:
+            rows = receiver_tables.rows(self.connection, part, self.receiver_keys, self.code if of_project else None)
+            made = sql.SQL("create temp table {} on commit drop as select * from {} rows")
+            self.connection.execute(made.format(sql.Identifier(f"checked_{name}"), rows))
+            self.connection.execute(sql.SQL("analyze {}").format(table))
+        return table
 
     def refused_because(self, *why: Why) -> Rows:
         """Refused rows of the submission, refused for one of these reasons."""
