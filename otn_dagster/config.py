@@ -205,8 +205,11 @@ def read_as[T: BaseModel](kind: type[T], path: Path) -> T:
 def load_settings(folder: Path | None = None) -> Settings:
     """Read ``nodes.yaml``, ``pushes.yaml`` and the environment; raises BadConfiguration naming what is wrong."""
     folder = folder or configuration_folder()
+    data = Path(os.environ.get("OTN_DATA") or "data").expanduser().resolve()
+    if set(str(data)) & set("*?["):  # readers of Parquet take these for patterns
+        raise BadConfiguration(f"OTN_DATA: found {str(data)!r}, expected a folder whose name has none of * ? [")
     return Settings(
-        data=Path(os.environ.get("OTN_DATA") or "data").expanduser().resolve(),
+        data=data,
         database_url=os.environ.get("OTN_DATABASE_URL") or None,
         nodes=read_as(NodesFile, folder / "nodes.yaml").nodes,
         pushes=read_as(PushCalendarSettings, folder / "pushes.yaml"),

@@ -76,6 +76,12 @@ def test_what_is_wrong_with_a_file_is_said_with_its_name_and_key(tmp_path: Path,
     assert file in str(error.value) and says in str(error.value)
 
 
+def test_a_data_root_that_reads_as_a_pattern_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OTN_DATA", str(tmp_path / "data [old]"))
+    with pytest.raises(BadConfiguration, match="OTN_DATA"):
+        _ = NodeConfig().settings
+
+
 def test_a_broken_file_is_one_sentence_and_exit_code_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "config"
     shutil.copytree(PROJECT_ROOT / "config", folder)
