@@ -20,7 +20,7 @@ from otn_dagster import files
 from otn_dagster.database import Connection
 from otn_dagster.late import late
 from otn_dagster.telemetry import engine, rules
-from otn_dagster.telemetry.push.matching import Matches
+from otn_dagster.telemetry.push.matching import Matches, receivers_that_differ
 
 if TYPE_CHECKING:
     import ibis
@@ -164,10 +164,16 @@ def _changes(new: list[Path], old: list[Path]) -> tuple[pl.DataFrame, pl.DataFra
             "modified_day": "int32",
         }
     )
+    # Only receivers whose rows differ are compared row by row.
+    keys = pl.DataFrame(
+        {"receiver_key": sorted(receivers_that_differ(new, old)) if old else []}, {"receiver_key": pl.Int32}
+    )
+    differing = engine.table(backend, "differing", keys)
     tables = []
     for name, paths in (("new_matches", new), ("old_matches", old)):
         if paths:
-            tables.append(extract_rows(backend.read_parquet([str(path) for path in paths], table_name=name)))
+            rows = backend.read_parquet([str(path) for path in paths], table_name=name)
+            tables.append(extract_rows(rows.semi_join(differing, "receiver_key") if old else rows))
         else:
             tables.append(extract_rows(backend.create_table(name, schema=schema)))
     if old:

@@ -262,15 +262,21 @@ def _receivers_with_new_rows(snapshot: Snapshot, old: Snapshot) -> set[int]:
     for name in snapshot.detections.keys() | old.detections.keys():
         entries = [s.manifest["files"].get(f"detections/{name}.parquet", {}).get("sha256") for s in (snapshot, old)]
         if entries[0] != entries[1]:
-            mine, before = (_digests(s.detections.get(name)) for s in (snapshot, old))
-            changed |= {key for key in mine.keys() | before.keys() if mine.get(key) != before.get(key)}
+            paths = [[s.detections[name]] if name in s.detections else [] for s in (snapshot, old)]
+            changed |= receivers_that_differ(*paths)
     return changed
 
 
-def _digests(path: Path | None) -> dict[int, tuple[int, int]]:
-    """Of each receiver in a file of detections: how many rows, and the sum of their hashes."""
-    if path is None:
+def receivers_that_differ(some: list[Path], others: list[Path]) -> set[int]:
+    """Receivers whose rows in some files are not those in others, by a digest of each."""
+    mine, theirs = _digests(some), _digests(others)
+    return {key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)}
+
+
+def _digests(paths: list[Path]) -> dict[int, tuple[int, int]]:
+    """Of each receiver in files of one kind: how many rows, and the sum of their hashes."""
+    if not paths:
         return {}
-    rows = pl.scan_parquet(path).select("receiver_key", digest=pl.struct(pl.all()).hash())
+    rows = pl.scan_parquet(paths).select("receiver_key", digest=pl.struct(pl.all()).hash())
     found = rows.group_by("receiver_key").agg(pl.len(), pl.col("digest").sum()).collect(engine="streaming")
     return {key: (count, digest) for key, count, digest in found.iter_rows()}
