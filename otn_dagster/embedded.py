@@ -33,9 +33,6 @@ ROOT_HOME = Path("/var/lib/otn-dagster")
 MOST_LOCKS = 1_024  # a transaction: whoever asks a table of the network touches those of every project and year
 
 
-_answered: dict[Path, int] = {}  # clusters that answered this process, with the server that did
-
-
 class ServerFailed(Explained, RuntimeError):
     """The embedded PostgreSQL could not be made, started or reached."""
 
@@ -74,14 +71,6 @@ class EmbeddedServer:
 
     def start(self) -> bool:
         """Make the cluster if there is none and start the server; True if this call started it."""
-        if self.cluster in _answered and self.pid() == _answered[self.cluster]:
-            return False  # every transaction begins here: a server that answered is not asked again while it lives
-        started = self._start()
-        if pid := self.pid():
-            _answered[self.cluster] = pid
-        return started
-
-    def _start(self) -> bool:
         self.home.mkdir(parents=True, exist_ok=True)
         with _exclusive(self.home / "start.lock"):
             if self._answers():
@@ -102,7 +91,9 @@ class EmbeddedServer:
             self._run("pg_ctl", "-w", "-m", "fast", "-D", str(self.cluster), "stop", check=False)
 
     def _answers(self) -> bool:
-        return self.pid() is not None and self._run("pg_isready", "-q", "-h", str(self.socket_folder), check=False) == 0
+        from psycopg import pq
+
+        return self.pid() is not None and pq.PGconn.ping(self.url.encode()) == pq.Ping.OK
 
     def _start_patiently(self, *options: str) -> None:
         """After a crash the killed server's children may hold its memory for some seconds more; one that runs may be too busy
