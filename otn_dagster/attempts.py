@@ -50,15 +50,17 @@ def of(connection: Connection, occasions: Iterable[str]) -> dict[str, Tried]:
     return {occasion: Tried(times, last) for occasion, times, last in rows}
 
 
-def note(connection: Connection, occasions: Iterable[str]) -> dict[str, int]:
-    """Count an attempt of each, before it is started; the number of each attempt. One that never came about has cost a pause."""
+def note(connection: Connection, occasions: Iterable[str]) -> dict[str, str]:
+    """Count an attempt of each, before it is started; the name of each attempt, which is never used again. One that never came about
+    has cost a pause.
+    """
     connection.execute("delete from platform.attempts where last_at < clock_timestamp() - %s", [KEPT])
     rows = connection.execute(
         "insert into platform.attempts (occasion) select unnest(%s::text[]) on conflict (occasion) do update"
-        " set times = attempts.times + 1, last_at = clock_timestamp() returning occasion, times",
+        " set times = attempts.times + 1, last_at = clock_timestamp() returning occasion, times, last_at",
         [sorted(set(occasions))],
     ).fetchall()
-    return dict(rows)
+    return {occasion: f"{occasion} attempt {times} at {last:%Y%m%dT%H%M%S%f}" for occasion, times, last in rows}
 
 
 def start(connection: Connection, subjects: Mapping[str, str]) -> dict[str, str]:
@@ -67,5 +69,5 @@ def start(connection: Connection, subjects: Mapping[str, str]) -> dict[str, str]
     subjects: what each occasion is about, by occasion; no run is under way for it.
     """
     tried, now = of(connection, subjects), dt.datetime.now(dt.UTC)
-    numbers = note(connection, [one for one in subjects if what_is_next(tried.get(one), now) is Next.START])
-    return {subjects[occasion]: f"{occasion} attempt {number}" for occasion, number in numbers.items()}
+    named = note(connection, [one for one in subjects if what_is_next(tried.get(one), now) is Next.START])
+    return {subjects[occasion]: name for occasion, name in named.items()}

@@ -10,6 +10,7 @@ import dagster as dg
 from otn_dagster.orchestration.loading import CAUSES
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker.mail import notices
+from sensors.under_way import FIRST, LAST
 
 LONGEST_TEXT = 2_000
 
@@ -24,7 +25,8 @@ def failed_run(context: dg.RunFailureSensorContext, database: NodeDatabase) -> d
     run = context.dagster_run
     if run.tags.get("dagster/will_retry") == "true":
         return dg.SkipReason("it will be retried")
-    partition = run.tags.get("dagster/partition", "all")
+    first, last = run.tags.get(FIRST), run.tags.get(LAST)
+    partition = run.tags.get("dagster/partition") or (f"{first} to {last}" if first else "all")
     with database.connect() as connection:
         for cause, text in _causes(context, partition).items():
             context.log.error(f"{run.job_name} failed: {cause}: {text}")

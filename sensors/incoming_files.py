@@ -6,7 +6,6 @@ No logic lives here: what is received and what is ready is decided in ``otn_dags
 
 import datetime as dt
 import json
-from itertools import islice
 
 import dagster as dg
 
@@ -65,16 +64,23 @@ def _runs(
         following = {key: attempts.what_is_next(tried.get(occasion), now) for key, (_, occasion) in waiting.items()}
         for key in (key for key, what in following.items() if what is Next.GIVE_UP):
             intake.note_given_up(connection, waiting[key][0], kinds.ASSETS[kind][0])
-        wanted = [key for key, what in following.items() if what is Next.START]
-        chosen = list(islice(batches(wanted, known), max(0, MOST_RUNS - len(running))))
-        numbers = attempts.note(connection, [waiting[key][1] for batch in chosen for key in batch.keys])
+        fresh, again = (
+            [key for key, what in following.items() if what is Next.START and (waiting[key][1] in tried) is before]
+            for before in (False, True)
+        )
+        # Of a run that was lost one file may be the cause: each goes alone, so that it takes no other with it.
+        planned = [*batches(again, known, most=1), *batches(fresh, known)]
+        chosen = planned[: max(0, MOST_RUNS - len(running))]
+        named = attempts.note(connection, [waiting[key][1] for batch in chosen for key in batch.keys])
     runs = []
     for batch in chosen:
         _, occasion = waiting[batch.keys[0]]
         # The attempt of the first file names the run: no other run begins with it.
-        run_key = f"{occasion} attempt {numbers[occasion]}"
-        runs.append(dg.RunRequest(run_key, partition_key=batch.partition_key, job_name=f"load_{kind}", tags=batch.tags))
-    return runs, [key for batch in chosen for key in batch.keys if key not in set(known)]
+        runs.append(
+            dg.RunRequest(named[occasion], partition_key=batch.partition_key, job_name=f"load_{kind}", tags=batch.tags)
+        )
+    before = set(known)
+    return runs, [key for batch in chosen for key in batch.keys if key not in before]
 
 
 def _why_nothing(found: Intake, ready: int) -> str:

@@ -78,6 +78,42 @@ def test_a_run_that_died_before_it_said_so_is_started_again_after_a_pause(node: 
     assert not tick(instance, cursor).run_requests  # one is under way
 
 
+def test_of_a_run_that_was_lost_each_file_is_tried_again_by_itself(node: Node, instance: dg.DagsterInstance):
+    """One of them may be what kills it: it takes no other with it."""
+    for code in ("HFX", "NSBS", "REEF"):
+        node.drop_form(code)
+    cursor = tick(instance, None).cursor
+    result = tick(instance, cursor)
+    (request,) = result.run_requests or []
+    known = [str(key) for new in result.dynamic_partitions_requests or [] for key in new.partition_keys]
+    instance.add_dynamic_partitions("project_submissions", known)
+    assert covered(request, known) == known and len(known) == 3
+    ago(node, minutes=60)
+    again = tick(instance, cursor).run_requests or []
+    assert [covered(one, known) for one in again] == [[known[0]], [known[1]]]  # the third when one of them has ended
+    assert request.run_key not in {one.run_key for one in again}
+
+
+def test_a_run_that_never_says_that_it_ended_stops_nothing_for_ever(node: Node, instance: dg.DagsterInstance):
+    """A machine lost its power: its runs stand as started."""
+    node.drop_form("HFX")
+    cursor = tick(instance, None).cursor
+    (request,) = tick(instance, cursor).run_requests or []
+    key = str(request.partition_key)
+    instance.add_dynamic_partitions("project_submissions", [key])
+    for hours in (1, 7):
+        run = dg.DagsterRun(
+            job_name="load_project", tags={"dagster/partition": key}, status=dg.DagsterRunStatus.STARTED
+        )
+        instance.add_run(run)
+        began = dt.datetime.now(dt.UTC).timestamp() - hours * 3600
+        with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+            connection.exec_driver_sql("update runs set start_time = ? where run_id = ?", (began, run.run_id))
+        ago(node, minutes=60)
+        assert bool(tick(instance, cursor).run_requests) is (hours > 6)
+        instance.delete_run(run.run_id)
+
+
 def ago(node: Node, minutes: int) -> None:
     """Make every attempt so many minutes older."""
     with node.connect() as connection:

@@ -145,7 +145,8 @@ def _load(
     """Load files of a kind, as many in one run as stand together; the checks that failed, by submission."""
     name, failed = f"{kind}_submissions", defaultdict[str, list[dict[str, Any]]](list)
     known = list(instance.get_dynamic_partitions(name))
-    instance.add_dynamic_partitions(name, [key for key in keys if key not in set(known)])
+    before = set(known)
+    instance.add_dynamic_partitions(name, [key for key in keys if key not in before])
     watching = loading.begins.set(begins)
     try:
         for batch in batches(keys, known):

@@ -18,6 +18,7 @@ import dagster as dg
 
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection, Session
+from otn_dagster.explained import Unknown
 from otn_dagster.orchestration.checks import evaluation
 from otn_dagster.orchestration.reporting import metadata_of
 from otn_dagster.orchestration.resources import NodeDatabase, actor_of
@@ -136,13 +137,16 @@ class _File:
 
     def _note(self, stage: Stage, error: Exception) -> NotThrough:
         """What ended a file, as its state and in the tracker. (A database that is away ends the run: every file is tried again.)"""
-        with self.session.transaction() as connection:
-            submission = submissions.get(connection, self.key)
-            state = submission.state
-            if not isinstance(error, OnHold | Stopped):
-                state = intake.note_failure(connection, submission, error)
-            follow_submissions.follow(connection, self.database.config.tracker, self.key, self.actor)
-        return NotThrough(self.key, stage.asset, state, submission.file_name, error)
+        try:
+            with self.session.transaction() as connection:
+                submission = submissions.get(connection, self.key)
+                state = submission.state
+                if not isinstance(error, OnHold | Stopped):
+                    state = intake.note_failure(connection, submission, error)
+                follow_submissions.follow(connection, self.database.config.tracker, self.key, self.actor)
+            return NotThrough(self.key, stage.asset, state, submission.file_name, error)
+        except Unknown:  # a partition of which there is no file
+            return NotThrough(self.key, stage.asset, "unknown", self.key, error)
 
 
 def _failure(ended: list[NotThrough], files: int) -> dg.Failure:

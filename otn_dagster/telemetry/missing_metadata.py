@@ -19,7 +19,7 @@ QUERY = """
 with waiting as (
     select d.receiver, d.receiver_key, d.datetime, d.transmitter
     from {accepted} d where d.withdrawn_at is null
-        and d.det_key not in (select det_key from {promoted} o)),
+        and not exists (select 1 from {promoted} o where o.det_key = d.det_key)),
 known as (
     select k.receiver_key, m.startdatetime, m.enddatetime from obis.moorings m
     join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber where m.basisofrecord = 'RECEIVER'),
@@ -48,8 +48,8 @@ def report(connection: Connection, collectioncode: str, receiver_keys: Sequence[
     each with its sentence.
     """
     query = sql.SQL(QUERY).format(
-        accepted=receiver_tables.rows(connection, ACCEPTED, receiver_keys, collectioncode),
-        promoted=receiver_tables.rows(connection, PROMOTED, receiver_keys),
+        accepted=receiver_tables.gathered(connection, "mine", ACCEPTED, receiver_keys, collectioncode),
+        promoted=receiver_tables.gathered(connection, "promoted", PROMOTED, receiver_keys),
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(query).fetchall()

@@ -397,3 +397,47 @@ def test_a_load_killed_between_steps_ends_the_same_when_run_again(node: Node, ki
         node.load_one(submission)
     assert node.rows("select station, fieldnumber from obis.otn_detections") == [("H1", "A69-1602-100")]
     assert node.value("select count(*) from obis.otn_animals") == 1
+
+
+def test_the_same_rows_in_another_file_are_in_the_snapshot_as_that_file_s(node: Node):
+    """Whose row it is stands in the snapshot: a year whose rows only went over to the corrected file is frozen anew."""
+    fill(node)
+    node.load()
+    versions = "select year, version from platform.partition_versions where collectioncode = 'HFX' order by 1"
+    before = dict(node.rows(versions))
+    (year,) = before
+    (path,) = (node.settings.incoming / "OTN" / "HFX" / "detections").iterdir()
+    node.drop("OTN/HFX/detections", path.name, path.read_bytes().replace(b"\r\n", b"\n"))
+    node.load()
+    newest = node.value("select max(submission_no) from platform.submissions where kind = 'detections'")
+    assert node.rows("select distinct submission_no from platform.detections") == [(newest,)]
+    assert dict(node.rows(versions))[year] > before[year]
+
+
+def test_rows_of_a_receiver_that_left_a_corrected_file_are_taken_back(node: Node):
+    fill(node)
+    where = "OTN/HFX/detections"
+    rows = [f"2024-07-0{day}T10:00:00 VR2W-{serial} A69-1602-100" for day in (1, 2) for serial in ("100000", "100001")]
+    node.drop(
+        "OTN/HFX/deployments",
+        "more.csv",
+        deployments(
+            *(
+                f"HFX,{n},2024-01-01T00:00:00,44.2,-63.4,VR2W,{serial},n,,"
+                for n, serial in enumerate(("100000", "100001"), 50)
+            )
+        ),
+    )
+    node.drop(where, "two.csv", vue(*rows))
+    assert set(node.load().values()) == {"loaded"}
+    promoted = "select count(*) from obis.otn_detections where collectornumber = '100001'"
+    assert node.value(promoted) == 2
+    node.drop(where, "two.csv", vue(*(row for row in rows if "100000" in row)))
+    node.load()
+    with node.connect() as connection:
+        ((number,),) = connection.execute(
+            "select decision_id from platform.decisions where topic = 'removal'"
+        ).fetchall()
+        decisions.decide(connection, number, "accept", "an analyst", "the receiver was another's")
+    assert set(node.load().values()) == {"loaded"}
+    assert node.value(promoted) == 0

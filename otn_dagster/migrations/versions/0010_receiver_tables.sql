@@ -15,7 +15,7 @@ begin
         select n.nspname as schema_name, c.relname as table_name, r.collectioncode, substring(c.relname from '^(.*)_[0-9]{4}$') as part,
             right(c.relname, 4)::int as year
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        join (select distinct collectioncode from platform.submissions) r on lower(r.collectioncode) = n.nspname
+        join (select collectioncode from platform.submissions union select collectioncode from obis.otn_resources) r on lower(r.collectioncode) = n.nspname
         where c.relkind = 'r' and c.relname ~ '^(otn_)?detections_[0-9]{4}$'
     loop
         execute format('insert into platform.receiver_tables select distinct receiver_key, %L, %L, %s from %I.%I',

@@ -36,8 +36,12 @@ class Looking(Protocol):
         ...
 
 
-# What a query may ask of the submission's receivers: in which year tables it is, and whether only those of the project.
-_TABLES = {"mine": (ACCEPTED, True), "detections": (ACCEPTED, False), "otn_detections": (PROMOTED, False)}
+# What a query may ask of the submission's receivers: as which table, from which year tables, and whether only those of the project.
+_TABLES = {
+    "mine": ("mine", ACCEPTED, True),
+    "detections": ("everybodys", ACCEPTED, False),
+    "otn_detections": ("promoted", PROMOTED, False),
+}
 
 
 @dataclass(frozen=True)
@@ -82,18 +86,9 @@ class Evidence:
             return cursor.execute(asked, bound).fetchall()
 
     def _gathered(self, name: str) -> sql.Identifier:
-        """The rows as a table of this transaction, with statistics: tables that grew a moment ago have none, and a planner that believes
-        in one row compares every row of a receiver with every other.
-        """
-        part, of_project = _TABLES[name]
-        table = sql.Identifier("pg_temp", f"checked_{name}")
-        there = self.connection.execute("select to_regclass(%s)", [f"pg_temp.checked_{name}"]).fetchone()
-        if there and there[0] is None:
-            rows = receiver_tables.rows(self.connection, part, self.receiver_keys, self.code if of_project else None)
-            made = sql.SQL("create temp table {} on commit drop as select * from {} rows")
-            self.connection.execute(made.format(sql.Identifier(f"checked_{name}"), rows))
-            self.connection.execute(sql.SQL("analyze {}").format(table))
-        return table
+        table, part, of_project = _TABLES[name]
+        code = self.code if of_project else None
+        return receiver_tables.gathered(self.connection, table, part, self.receiver_keys, code)
 
     def refused_because(self, *why: Why) -> Rows:
         """Refused rows of the submission, refused for one of these reasons."""

@@ -243,24 +243,26 @@ def _withdraw_missing(connection: Connection, submission: Submission) -> int:
     if before is None:
         return 0
     old = submissions.get(connection, before).submission_no
-    mine = year_tables(connection, submission.collectioncode, "detections").values()
-    for table in mine:
-        connection.execute(
+    mine = year_tables(connection, submission.collectioncode, "detections")
+    for year, table in mine.items():
+        moved = connection.execute(
             sql.SQL(
                 "update {} d set submission_no = %s, row_number = s.row_number from staged s"
                 " where d.submission_no = %s and d.receiver_key = s.receiver_key and d.datetime = s.datetime"
                 " and d.transmitter_key = s.transmitter_key and d.sensor_value is not distinct from s.sensor_value"
             ).format(table),
             [submission.submission_no, old],
-        )
-    missing = [row for table in mine for row in _left_of(connection, table, old)]
+        ).rowcount
+        if moved:  # whose row it is stands in the snapshot, too
+            _bump(connection, submission.collectioncode, year)
+    missing = [row for table in mine.values() for row in _left_of(connection, table, old)]
     if not missing:
         return 0
     if decisions.answer(connection, Topic.REMOVAL, submission.submission_key) != "accept":
         details = [f"{row} is no longer in the file" for row in missing[:50]]
         details += [f"... and {len(missing) - 50} more"] if len(missing) > 50 else []
         raise decisions.HeldForPerson(Topic.REMOVAL, submission.submission_key, details)
-    for table in mine:
+    for table in mine.values():
         connection.execute(
             sql.SQL(
                 "update {} set withdrawn_at = platform.now() where submission_no = %s and withdrawn_at is null"

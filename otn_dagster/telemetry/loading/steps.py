@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import missing_metadata, plots, readings, receiver_tables
+from otn_dagster.telemetry import missing_metadata, plots, readings, receiver_tables, submissions
 from otn_dagster.telemetry.files import law
 from otn_dagster.telemetry.files.exports import Export
 from otn_dagster.telemetry.files.refusals import Finding, Severity, ranked
@@ -155,6 +155,10 @@ def detections(connection: Connection, settings: Settings, submission: Submissio
 def otn_detections(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
     """Correct times, assign receivers, promote; say which receivers have no metadata."""
     serials = load_events.receivers_of(settings, submission)
+    # What the version before had of other receivers was withdrawn with it.
+    replaced = submissions.get(connection, submission.supersedes) if submission.supersedes else None
+    if replaced and replaced.state == "superseded" and replaced.parquet(settings).exists():
+        serials = sorted({*serials, *load_events.receivers_of(settings, replaced)})
     promoted = promotion.promote(connection, serials)
     facts: dict[str, Any] = {
         "inserted": promoted.inserted,

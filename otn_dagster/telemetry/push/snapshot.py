@@ -195,6 +195,7 @@ def _freeze_detections(
             with session.transaction() as reading:
                 frame = inputs.detections(reading, sql.Identifier(code.lower(), f"detections_{year}"))
             files[name] = write_parquet(frame, staging / name) | {"version": version}
+    connection.execute("select 1")  # raises where the connection that kept loading out was lost meanwhile
     return files
 
 
