@@ -24,14 +24,9 @@ else:
     ibis, _duckdb = late("ibis"), late("duckdb")
 
 
-def duckdb(memory_limit: str = "2GB", threads: int | None = None, temp_directory: str | None = None) -> Backend:
+def duckdb(memory_limit: str = "2GB") -> Backend:
     """A fresh in-memory DuckDB that loads no extension and stays below a memory limit."""
-    settings = _settings(memory_limit)
-    if threads:
-        settings["threads"] = threads
-    if temp_directory:
-        settings["temp_directory"] = temp_directory
-    backend = ibis.duckdb.connect(**settings)
+    backend = ibis.duckdb.connect(**_settings(memory_limit))
     backend.con.execute("set enable_progress_bar = false")
     return backend
 

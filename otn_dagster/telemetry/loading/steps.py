@@ -42,7 +42,7 @@ class StepReport:
     facts: dict[str, Any] = field(default_factory=dict)
     preview: list[dict[str, Any]] = field(default_factory=list)
     columns: list[tuple[str, str]] = field(default_factory=list)
-    picture: Callable[[], bytes] | None = None  # drawn where somebody looks
+    picture: Callable[[], bytes] | None = None  # drawn when the step is reported
 
 
 def raw_project(connection: Connection, settings: Settings, submission: Submission) -> StepReport:

@@ -78,7 +78,6 @@ def match(
     snapshot: Snapshot,
     folder: Path,
     before: tuple[Snapshot, Matches] | None = None,
-    threads: int | None = None,
 ) -> Matches:
     """Every detection of a snapshot with its outcome, into ``folder/matches``.
 
@@ -91,7 +90,7 @@ def match(
         shutil.rmtree(leftover)
     staging.mkdir(parents=True)
     width, buckets = bucket_width(snapshot)
-    timelines = _timelines(snapshot, threads)
+    timelines = _timelines(snapshot)
     files = {f"{name}.parquet": _write_timeline(timelines[name], staging / f"{name}.parquet") for name in TIMELINES}
     unmatched = _unmatched_keys(snapshot)
     change = _change(snapshot, before, staging, unmatched) if before and before[1].manifest["width"] == width else None
@@ -141,9 +140,9 @@ def bucket_width(snapshot: Snapshot) -> tuple[int, int]:
     return width, -(-receivers // width)
 
 
-def _timelines(snapshot: Snapshot, threads: int | None) -> dict[str, pl.DataFrame]:
+def _timelines(snapshot: Snapshot) -> dict[str, pl.DataFrame]:
     """All of time of every receiver and of every transmitter, in disjoint pieces."""
-    backend = engine.duckdb(memory_limit="1500MB", threads=threads)
+    backend = engine.duckdb(memory_limit="1500MB")
     places = engine.receiver_timeline(
         backend,
         snapshot.table("receivers").select("receiver_key"),
