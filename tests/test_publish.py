@@ -1,5 +1,8 @@
 """Summaries: the columns of their schemas, written together or not at all, never by a rehearsal, never against policy."""
 
+import dataclasses
+from pathlib import Path
+
 import polars as pl
 import psycopg
 import pytest
@@ -10,6 +13,7 @@ from otn_dagster.telemetry.push.extracts import Context
 from tests.support.node import NEXT_PUSH, Node
 from tests.support.sheets import deployments, tag_sheet, vue
 
+LATER_PUSH = "2027-06-17"
 MODULES = {"discovery": discovery, "erddap": erddap, "geoserver": geoserver}
 
 
@@ -46,7 +50,7 @@ def test_tables_have_the_columns_of_their_schema(node: Node, context: Context, s
 
 def whole(table: writing.Table) -> pl.DataFrame:
     """A table that may come part by part."""
-    return table if isinstance(table, pl.DataFrame) else pl.concat(table)
+    return table if isinstance(table, pl.DataFrame) else pl.concat(part.rows() for part in table)
 
 
 def write(node: Node, context: Context, schema: str, rehearsal: bool = False, date: str = NEXT_PUSH) -> bool:
@@ -105,3 +109,59 @@ def test_weeks_begin_on_monday_and_counts_add_up(context: Context):
     assert weeks["detection_count"].sum() == 6
     row = weeks.filter(pl.col("collectioncode") == "HFX").row(0, named=True)
     assert (row["trackercode"], row["relationshiptype"], row["detection_count"]) == ("HFX", "ANIMAL", 2)
+
+
+def in_database(node: Node) -> list[tuple]:
+    return node.rows("select * from erddap.otn_aat_detections order by detection_id")
+
+
+def fresh(context: Context) -> list[tuple]:
+    return whole(erddap.detections(context)).sort("detection_id").rows()
+
+
+def write_detections(node: Node, context: Context, date: str) -> Path:
+    folder = snapshot.push_folder(node.settings, date)
+    with node.connect() as connection:
+        writing.write_schema(connection, "erddap", erddap.tables(context), date, False, folder)
+    return folder / "summaries" / "erddap" / "otn_aat_detections"
+
+
+def pushed(node: Node, date: str) -> Context:
+    folder = node.push(date)
+    return Context.of(snapshot.read(node.settings, date), matching.read(folder))
+
+
+def test_only_what_changed_of_a_large_table_is_made_and_copied_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch, context: Context
+):
+    monkeypatch.setattr(matching, "ROWS_PER_BUCKET", 3)  # a receiver in each
+    first = pushed(node, NEXT_PUSH)
+    before = {path.name: path.stat().st_ino for path in write_detections(node, first, NEXT_PUSH).iterdir()}
+    copied = "select detection_serial_number, array_agg(distinct xmin::text) from erddap.otn_aat_detections group by 1"
+    copies = dict(node.rows(copied))
+    assert in_database(node) == fresh(first)
+    node.drop("FACT/REEF/detections", "b.csv", vue("2024-07-20T10:00:00 VR2W-222 A69-1602-100"))
+    assert set(node.load().values()) == {"loaded"}
+    second = pushed(node, LATER_PUSH)
+    after = {path.name: path.stat().st_ino for path in write_detections(node, second, LATER_PUSH).iterdir()}
+    assert len(before) == len(after) == 3 and len(before.items() & after.items()) == 2
+    assert in_database(node) == fresh(second) and len(fresh(second)) == 7
+    again = dict(node.rows(copied))
+    assert again["111"] == copies["111"] and again["222"] != copies["222"]
+
+
+def test_a_part_is_made_anew_where_a_word_in_it_changed(node: Node, context: Context):
+    write_detections(node, context, NEXT_PUSH)
+    renamed = dataclasses.replace(context, tags=context.tags.with_columns(catalognumber=pl.lit("HFX-another")))
+    folder = write_detections(node, renamed, NEXT_PUSH)
+    assert in_database(node) == fresh(renamed) != fresh(context)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_parts_that_are_no_more_leave_no_rows(node: Node, context: Context, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(matching, "ROWS_PER_BUCKET", 3)
+    write_detections(node, pushed(node, NEXT_PUSH), NEXT_PUSH)
+    monkeypatch.setattr(matching, "ROWS_PER_BUCKET", 1_000)
+    one = pushed(node, NEXT_PUSH)
+    write_detections(node, one, NEXT_PUSH)
+    assert len(one.matches.buckets) == 1 and in_database(node) == fresh(one)

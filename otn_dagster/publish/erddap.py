@@ -6,16 +6,26 @@ Source: columns of OTN's otn_aat_* datasets. ``*_guid`` is datacenter, project a
 node does not publish them are left empty.
 """
 
-from collections.abc import Iterator
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
 
 import polars as pl
 
 from otn_dagster.publish.discovery import published_deployments
+from otn_dagster.publish.parts import Part
 from otn_dagster.publish.writing import Table
 from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push.extracts import Context
 
 EMPTY = pl.lit(None, pl.String)
+KEYS = [
+    "deployment_key",
+    "tag_key",
+    "transmitter_key",
+    "project_key",
+    "tracker_key",
+]  # of matches, that words stand for
 ANIMAL_COLUMNS = {"stock": "stock", "length": "length", "lengthtype": "length_type", "weight": "weight"}
 
 
@@ -125,25 +135,47 @@ def tag_releases(context: Context) -> pl.DataFrame:
     )
 
 
-def detections(context: Context) -> Iterator[pl.DataFrame]:
-    """One row a detection that belongs to one animal, bucket by bucket; the policy of the tag's network governs it."""
-    open_stations = published_deployments(context).select("deployment_key", "latitude", "longitude")
-    for bucket in context.matches.buckets:
-        rows = context.in_words(pl.scan_parquet(bucket))
-        matched = rows.filter(pl.col("outcome").is_in([rules.MATCHED, rules.MATCHED_OWN])).collect()
-        yield _detections(context, open_stations, matched)
+def detections(context: Context) -> list[Part]:
+    """One row a detection that belongs to one animal, a part a bucket of receivers; the policy of the tag's network governs it."""
+    return [_part(context, bucket) for bucket in context.matches.buckets]
 
 
-def _detections(context: Context, open_stations: pl.DataFrame, matched: pl.DataFrame) -> pl.DataFrame:
+def _part(context: Context, bucket: Path) -> Part:
+    matched = pl.scan_parquet(bucket).filter(pl.col("outcome").is_in([rules.MATCHED, rules.MATCHED_OWN]))
+    words = _words(context, matched)
+    made = hashlib.sha256(
+        f"{version('otn-dagster')} {context.matches.manifest['files'][bucket.name]['sha256']}".encode()
+    )
+    for _, frame in sorted(words.items()):
+        made.update(frame.write_csv().encode())
+    return Part(bucket.stem, made.hexdigest(), lambda: _detections(context.in_words(matched).collect(), words))
+
+
+def _words(context: Context, matched: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+    """What the keys in some matches stand for: tags, transmitters, deployments with the places that are published, projects."""
+    found = matched.select(pl.col(*KEYS).unique().implode()).collect(engine="streaming")
+    used = {name: found[name].explode().drop_nulls() for name in KEYS}
+    shown = published_deployments(context).select("deployment_key", "latitude", "longitude")
+    deployments = context.deployments.select("deployment_key", "rcvrcatnumber", "rcv_serial_no")
+    projects = pl.concat([used["project_key"], used["tracker_key"]])
+    of_tables = {
+        "deployment_key": deployments.join(shown, on="deployment_key", how="left"),
+        "tag_key": context.tags.select("tag_key", "catalognumber"),
+        "transmitter_key": context.transmitters.select("transmitter_key", "transmitter"),
+        "project_key": context.projects.select("project_key", "collectioncode", "node"),
+    }
+    return {
+        key: table.filter(pl.col(key).is_in((projects if key == "project_key" else used[key]).implode())).sort(key)
+        for key, table in of_tables.items()
+    }
+
+
+def _detections(matched: pl.DataFrame, words: dict[str, pl.DataFrame]) -> pl.DataFrame:
     rows = (
-        matched.join(context.transmitters, on="transmitter_key")
-        .join(context.tags.select("tag_key", "catalognumber"), on="tag_key")
-        .join(
-            context.deployments.select("deployment_key", "rcvrcatnumber", "rcv_serial_no"),
-            on="deployment_key",
-        )
-        .join(open_stations, on="deployment_key", how="left")
-        .join(_nodes(context), on="collectioncode")
+        matched.join(words["transmitter_key"], on="transmitter_key")
+        .join(words["tag_key"], on="tag_key")
+        .join(words["deployment_key"], on="deployment_key")
+        .join(words["project_key"].select("project_key", "node"), on="project_key")
         .with_columns(detection_id=pl.format("{}-{}", "transmitter", "det_key"))
         .sort("collectioncode", "det_key")
     )

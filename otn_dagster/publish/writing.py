@@ -1,23 +1,22 @@
 """Summaries into their schemas and into the push's folder.
 
-Belongs here: replacing the tables of one schema. Does not belong here: their rows.
+Belongs here: replacing the tables of one schema. Does not belong here: their rows, nor how a large table is parted (``parts.py``).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import polars as pl
-import pyarrow.parquet as pq
 from psycopg import sql
 
 from otn_dagster import transfer
 from otn_dagster.database import Connection
 from otn_dagster.files import replacing
+from otn_dagster.publish import parts
+from otn_dagster.publish.parts import Part
 
-ROWS_OF_A_GROUP = 122_880
-Table = pl.DataFrame | Iterator[pl.DataFrame]  # whole, or part by part where it does not fit into memory
+Table = pl.DataFrame | Sequence[Part]  # whole, or part by part where it is large
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,20 @@ def write_schema(
 ) -> Written:
     """Keep the tables as Parquet in ``summaries/<schema>/`` and, unless it is a rehearsal, replace those of the schema.
 
-    All tables of a schema are replaced in the caller's one transaction: readers see the old rows until every new one is there. Safe to
-    repeat. An earlier push never replaces a later one's tables.
+    folder: of the push, beside those of others. All tables of a schema are replaced in the caller's one transaction: readers see the old
+    rows until every new one is there. Safe to repeat. An earlier push never replaces a later one's tables.
     """
     target = folder / "summaries" / schema
-    sizes = {name: _keep(rows, target / f"{name}.parquet") for name, rows in tables.items()}
+    sizes = {name: _keep(table, target, name) for name, table in tables.items()}
     row = connection.execute("select push_date from platform.summaries where schema_name = %s", [schema]).fetchone()
     if rehearsal or (row and row[0].isoformat() > push_date):
         return Written(False, sizes)
-    for name in tables:
-        table = sql.Identifier(schema, name)
-        connection.execute(sql.SQL("delete from {}").format(table))
-        for part in _parts(target / f"{name}.parquet"):
-            transfer.copy_in(connection, table, part)
+    for name, table in tables.items():
+        if isinstance(table, pl.DataFrame):
+            connection.execute(sql.SQL("delete from {}").format(sql.Identifier(schema, name)))
+            transfer.copy_in(connection, sql.Identifier(schema, name), table)
+        else:
+            parts.replace(connection, schema, name, table, target / name)
     connection.execute(
         "insert into platform.summaries values (%s, %s, platform.now()) on conflict (schema_name)"
         " do update set push_date = excluded.push_date, written_at = excluded.written_at",
@@ -59,23 +59,12 @@ def write_schema(
     return Written(True, sizes)
 
 
-def _keep(rows: Table, path: Path) -> tuple[int, int]:
-    """Rows as a Parquet file; how many, and how many columns."""
-    count, writer = 0, None
-    with replacing(path) as aside:
-        try:
-            for part in [rows] if isinstance(rows, pl.DataFrame) else rows:
-                table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
-                writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
-                writer.write_table(table, row_group_size=ROWS_OF_A_GROUP)
-                count += part.height
-        finally:
-            if writer is not None:
-                writer.close()
-    return count, len(pq.read_schema(path))
-
-
-def _parts(path: Path) -> Iterator[pl.DataFrame]:
-    with pq.ParquetFile(path) as file:
-        for number in range(file.num_row_groups):
-            yield cast(pl.DataFrame, pl.from_arrow(file.read_row_group(number)))
+def _keep(table: Table, folder: Path, name: str) -> tuple[int, int]:
+    """A table as a Parquet file, or as a folder of them; how many rows, and how many columns."""
+    if isinstance(table, pl.DataFrame):
+        with replacing(folder / f"{name}.parquet") as aside:
+            table.write_parquet(aside, compression="zstd")
+        return table.height, table.width
+    pushes = folder.parents[2]
+    earlier = sorted(pushes.glob(f"*/{folder.relative_to(folder.parents[1])}/{name}"), reverse=True)
+    return parts.keep(table, folder / name, earlier)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends.duckdb import Backend
 
-ROWS_PER_BUCKET = 1_500_000  # on average; a bucket is a range of receiver keys, of the same width in every push
+# Rows of a bucket, on average: more would be much to do anew where one receiver changed. A bucket is a range of receiver keys, of the same
+# width in every push.
+ROWS_PER_BUCKET = 400_000
 BUCKETS_AT_ONCE = 2
 TIMELINES = {"receiver_timeline": "receiver_key", "transmitter_timeline": "transmitter_key"}
 
