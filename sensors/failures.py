@@ -10,6 +10,7 @@ import dagster as dg
 from otn_dagster.orchestration.loading import CAUSES
 from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker.mail import notices
+from sensors.pace import LOOK_SECONDS
 from sensors.under_way import FIRST, LAST
 
 LONGEST_TEXT = 2_000
@@ -17,7 +18,7 @@ LONGEST_TEXT = 2_000
 
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=LOOK_SECONDS,
     description="Puts one notice into the outbox for every cause and day, unless the run will be retried.",
 )
 def failed_run(context: dg.RunFailureSensorContext, database: NodeDatabase) -> dg.SkipReason | None:

@@ -19,13 +19,14 @@ from otn_dagster.telemetry.intake import Intake
 from otn_dagster.telemetry.submissions import Submission
 from otn_dagster.tracker.receipt import receipt
 from sensors import under_way
+from sensors.pace import LOOK_SECONDS
 
 Ready = list[tuple[Submission, str]]
 
 
 @dg.sensor(
     jobs=jobs.LOADING,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Receives files and loads them, those of a kind together.",
 )

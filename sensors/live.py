@@ -13,12 +13,13 @@ from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import jobs, partitions
 from otn_dagster.orchestration.checks import evaluation
 from otn_dagster.orchestration.resources import Live
+from sensors.pace import LOOK_SECONDS
 from sensors.under_way import is_running
 
 
 @dg.sensor(
     job=jobs.apply_live,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts a run for each dataset whose log is ahead of its table, or for which a fetched file waits; never two at once.",
 )
@@ -55,7 +56,7 @@ def _is_running(context: dg.SensorEvaluationContext, name: str) -> bool:
 
 @dg.sensor(
     target=dg.AssetSelection.assets("live_dataset"),
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=max(60, LOOK_SECONDS),
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells once when a dataset, author or station falls silent or everything is refused, and once when that is over.",
 )

@@ -14,6 +14,7 @@ from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import jobs
 from otn_dagster.orchestration.pushing import PUSH, PushStep, following, step_of
 from otn_dagster.orchestration.resources import NodeDatabase
+from sensors.pace import LOOK_SECONDS
 
 AUTOMATIC = {"otn/push": "automatic"}  # only runs with this tag start the next step by themselves
 
@@ -60,7 +61,7 @@ def push_at_cutoff(context: dg.ScheduleEvaluationContext, database: NodeDatabase
     run_status=dg.DagsterRunStatus.SUCCESS,
     monitored_jobs=jobs.PUSHING,
     request_jobs=jobs.PUSHING,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts the next step of a push that runs by itself. A failed step stops it; re-execute the step to go on.",
 )

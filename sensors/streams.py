@@ -11,6 +11,7 @@ from otn_dagster.orchestration.resources import Streams
 from otn_dagster.streams import looking
 from otn_dagster.streams.configuration import StreamSettings, run_tags
 from otn_dagster.streams.requests import Request
+from sensors.pace import LOOK_SECONDS
 from sensors.under_way import is_running
 
 SECONDS_A_TICK = 40  # a sensor's evaluation may take sixty
@@ -18,7 +19,7 @@ SECONDS_A_TICK = 40  # a sensor's evaluation may take sixty
 
 @dg.sensor(
     job=jobs.ingest_stream,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Looks at every request whose time has come; starts the ingestion of those that are complete.",
 )

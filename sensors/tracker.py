@@ -12,12 +12,13 @@ from otn_dagster.orchestration.resources import NodeDatabase
 from otn_dagster.tracker.follow import catch_up as following
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.mail import outbox
+from sensors.pace import LOOK_SECONDS
 from sensors.under_way import is_running
 
 
 @dg.sensor(
     target=dg.AssetSelection.assets("dataset_status"),
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Brings items after submissions, stream requests and live datasets, wherever a run could not do it itself.",
 )
@@ -31,7 +32,7 @@ def tracker_follows(context: dg.SensorEvaluationContext, database: NodeDatabase)
 
 @dg.sensor(
     jobs=[jobs.send_mails, jobs.complete_push],
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sends mails that are due, one run at a time; completes a push when its mails have ended.",
 )

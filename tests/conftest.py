@@ -1,5 +1,6 @@
 """What tests share: a node of their own on a PostgreSQL server that all tests of a process share."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.support.harvest import Harvest
 from tests.support.livenode import LiveNode
 from tests.support.node import Node
 
+os.environ["OTN_LOOK_SECONDS"] = "5"  # before any definitions are loaded: real daemons are waited for
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 # How long an example takes says something of the machine, and nothing of the code.
 hypothesis.settings.register_profile("otn", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

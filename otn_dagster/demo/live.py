@@ -80,6 +80,7 @@ def datasets(settings: Settings) -> Iterator[None]:
             with database.connect(settings) as connection:
                 registry.register(connection, read_dataset(path))
         os.environ["OTN_CONFIG"] = str(folder)
+        os.environ.setdefault("OTN_LOOK_SECONDS", "5")  # somebody is watching
         yield
 
 
