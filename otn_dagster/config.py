@@ -5,7 +5,7 @@ Does not belong here: anything that opens a connection or a file of data.
 
 Environment: ``OTN_DATA`` (data root, default ``./data``), ``OTN_DATABASE_URL`` (any PostgreSQL; without it an
 embedded server is started), ``OTN_HOME`` (folder of the node, default the current one), ``OTN_CONFIG`` (folder of the yaml files,
-default ``config/`` of the node), ``OTN_LOOK_SECONDS`` (how often sensors look, default 20: sooner costs CPU while nothing happens).
+default ``config/`` of the node), ``OTN_LOOK_SECONDS`` (how often sensors look, default 30: sooner costs CPU while nothing happens).
 """
 
 import datetime as dt
@@ -209,7 +209,7 @@ def load_settings(folder: Path | None = None) -> Settings:
     data = Path(os.environ.get("OTN_DATA") or "data").expanduser().resolve()
     if set(str(data)) & set("*?["):  # readers of Parquet take these for patterns
         raise BadConfiguration(f"OTN_DATA: found {str(data)!r}, expected a folder whose name has none of * ? [")
-    look = os.environ.get("OTN_LOOK_SECONDS") or "20"
+    look = os.environ.get("OTN_LOOK_SECONDS") or "30"
     if not (look.isascii() and look.isdigit() and 1 <= int(look) <= 600):
         raise BadConfiguration(f"OTN_LOOK_SECONDS: found {look!r}, expected whole seconds from 1 to 600")
     return Settings(
