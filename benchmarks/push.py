@@ -205,6 +205,9 @@ def main() -> None:
     parser.add_argument(
         "--incremental", type=float, default=0, metavar="PERCENT", help="of the receivers changed, then pushed again"
     )
+    parser.add_argument(
+        "--scattered", action="store_true", help="those receivers are anywhere, not such as became known together"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
     data = arguments.folder / f"network-{arguments.rows}"
@@ -237,7 +240,7 @@ def whole_push(data: Path, arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
         work = Path(scratch)
         work.chmod(0o755)
-        found = alone(whole.run, data, work, arguments.incremental)
+        found = alone(whole.run, data, work, arguments.incremental, arguments.scattered)
         folder = Path(found["whole"]["folder"])
         found["floor"] = alone(whole.floor, folder, work)
         if not arguments.without_postgres:

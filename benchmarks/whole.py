@@ -78,7 +78,7 @@ class Steps:
         return result
 
 
-def run(data: Path, work: Path, incremental: float) -> dict[str, Any]:
+def run(data: Path, work: Path, incremental: float, scattered: bool) -> dict[str, Any]:
     """Fill a node, push it, change some of its receivers, push again."""
     import os
 
@@ -97,7 +97,7 @@ def run(data: Path, work: Path, incremental: float) -> dict[str, Any]:
         found = {"whole": push(settings, server, FIRST)}
         if incremental:
             with database.connect(settings) as connection:
-                found["changed"] = node.change(connection, invented, incremental)
+                found["changed"] = node.change(connection, invented, incremental, scattered)
             found["again"] = push(settings, server, SECOND)
         return found
     finally:
