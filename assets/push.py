@@ -27,11 +27,13 @@ from otn_dagster.telemetry.push import (
 from otn_dagster.telemetry.push.pictures import REPORTS
 from otn_dagster.telemetry.push.report import write_reports
 from otn_dagster.telemetry.push.shared import Shared
+from otn_dagster.tracker import gate
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.mail import notices, outbox
 
 PER_PUSH = {"group_name": "push", "owners": OWNERS, "partitions_def": push_dates}
+LEFT_OUT_SHOWN = ("collectioncode", "kind", "file_name", "rows", "why")
 MOST_TOLD = 3  # projects whose whole report a run shows
 
 LOADED = ["otn_resources", "otn_animals", "otn_transmitters", "moorings", "otn_detections"]  # what a snapshot freezes
@@ -55,16 +57,21 @@ class OnlyConfig(dg.Config):
     **PER_PUSH,
     deps=[dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in LOADED],
     kinds={"parquet"},
-    description="Everything loaded by the cut-off, frozen to Parquet in one immutable folder with a manifest of hashes.",
+    description="Everything loaded and signed off by the cut-off, frozen to Parquet in one immutable folder with a manifest of hashes. What is "
+    "on hold, not verified or left out by somebody stays as the last push had it, and is named.",
 )
 def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
     """Freeze; a real snapshot that exists is kept."""
     try:
         with database.connect() as connection:
             cutoffs.announce(connection, database.settings)
-            frozen = snapshot.freeze(connection, database.settings, context.partition_key)
+            frozen = snapshot.freeze(
+                connection, database.settings, context.partition_key, gate.of_push(context.partition_key)
+            )
+            follow_pushes.left_out(connection, frozen)
     except snapshot.NothingToPush as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+    left_out = [{name: one.get(name) for name in LEFT_OUT_SHOWN} for one in frozen.left_out]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": frozen.rows,
@@ -73,6 +80,7 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
             "partitions": len(frozen.detections),
             "tags": frozen.table("tags").height,
             "deployments": frozen.table("deployments").height,
+            "left out": markdown_table(left_out[:MOST_ROWS_SHOWN]) if left_out else "nothing",
             "folder": dg.MetadataValue.path(str(frozen.folder)),
         }
     )

@@ -1,4 +1,5 @@
-"""What waits for a person, and what people set right: ``held``, ``decide``, ``unmatch``, ``tag-end``, ``test-tag``, ``unlock``.
+"""What waits for a person, and what people set right: ``held``, ``decide``, ``unmatch``, ``tag-end``, ``test-tag``, ``unlock``, and what
+a push leaves out: ``exclude``, ``include``, ``left-out``.
 
 Belongs here: words and exit codes. Does not belong here: what a decision means (``telemetry/decisions.py``, ``telemetry/overrides.py``).
 """
@@ -9,8 +10,9 @@ from typing import Annotated
 import typer
 
 from otn_dagster import database, decisions
-from otn_dagster.cli.options import Who, Why, console, node
+from otn_dagster.cli.options import Who, Why, console, node, stop
 from otn_dagster.telemetry import cutoffs, overrides
+from otn_dagster.telemetry.push.left_out import Scope
 
 app = typer.Typer()
 
@@ -80,6 +82,54 @@ def declare_test_tag(
     """Declare that a transmitter is somebody's test tag; its detections stay unqualified, with that reason."""
     with node() as config, database.connect(config.settings) as connection:
         overrides.declare_test_tag(connection, transmitter, by, why)
+
+
+PushDate = Annotated[str, typer.Argument(help="A push date, e.g. 2027-02-18.")]
+What = Annotated[
+    Scope,
+    typer.Argument(help="All that is new of a project, changes of a tracker's animals and tags, or one submission."),
+]
+Subject = Annotated[str, typer.Argument(help="Collection code; of a submission its key, as the board shows it.")]
+
+
+@app.command()
+def exclude(push_date: PushDate, what: What, subject: Subject, by: Who, why: Why) -> None:
+    """Leave something out of a push: it stays as the last push had it, and the report and the mails say so."""
+    from otn_dagster.telemetry.push import exclusions
+
+    with node() as config, database.connect(config.settings) as connection:
+        exclusions.add(connection, config.settings, _date(push_date), what, subject, by, why)
+    console.print(f"{what} {subject} is left out of the push of {push_date}", markup=False)
+
+
+@app.command()
+def include(push_date: PushDate, what: What, subject: Subject, by: Who, why: Why) -> None:
+    """Take in again what was left out of a push."""
+    from otn_dagster.telemetry.push import exclusions
+
+    with node() as config, database.connect(config.settings) as connection:
+        exclusions.end(connection, config.settings, _date(push_date), what, subject, by, why)
+    console.print(f"{what} {subject} is in the push of {push_date} again", markup=False)
+
+
+@app.command("left-out")
+def left_out(push_date: PushDate) -> None:
+    """What a push leaves out as things stand now, and why: what is on hold, not verified, or left out by somebody."""
+    from otn_dagster.tracker import gate
+
+    with node() as config, database.connect(config.settings) as connection:
+        found = gate.of_push(_date(push_date))(connection)
+    for one in found:
+        console.print(f"{one.scope} {one.subject}: {one.why}", markup=False)
+    if not found:
+        console.print("nothing is left out")
+
+
+def _date(text: str) -> str:
+    try:
+        return dt.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise stop(f"{text!r} is not a date; write it like 2027-02-18") from None
 
 
 @app.command()

@@ -24,6 +24,7 @@ LEAST_NEAR_MISSES = 10  # detections of a transmitter before its likeness to a k
 MOSTLY = 0.5  # of a project's rows refused, or of its matches gone, before a push says so
 LEAST_LOST = 10
 
+LEFT_OUT = {"tracker": "changes of its animals and tags", "project": "all that is new of the project"}
 WHAT_TO_DO = {
     rules.UNREPORTED_TEST: ("declared a test tag by hand", "Nothing, unless it is an animal's."),
     rules.AMBIGUOUS: (
@@ -177,6 +178,7 @@ def _warnings(
     """What a push must not say green about."""
     said: dict[str, list[str]] = {}
     for code, sentence in (
+        *_left_out(snapshot),
         *_mostly_refused(snapshot),
         *_matches_fell(snapshot, matches, before),
         *_matches_nothing(snapshot, matches),
@@ -186,6 +188,24 @@ def _warnings(
         total = int(group["matches"].sum())
         sentence = f"{total:,} matches are of {group.height:,} tag(s) whose end is not known; send their tag life, or set their end."
         said.setdefault(str(code[0]), []).append(sentence)
+    return said
+
+
+def _left_out(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """What is loaded and was kept out of this push."""
+    said = []
+    for one in snapshot.left_out:
+        what = (
+            f"{one['file_name']} ({one['kind']}, {one['rows'] or 0:,} rows)"
+            if "kind" in one
+            else LEFT_OUT[one["scope"]]
+        )
+        said.append(
+            (
+                one["collectioncode"],
+                f"Left out of this push: {what}, because {one['why']}. What the last push had of it stands.",
+            )
+        )
     return said
 
 

@@ -74,9 +74,8 @@ def certify(
     outcomes, delivered, expected = _outcomes(matches), _delivered(extracts, folder), _expected(snapshot, matches)
     certificate.laws = {
         "raw = loaded + duplicate + refused + waiting, per file": _files_add_up(snapshot),
-        "loaded = matched + own + sentinel + unqualified + without receiver + sent by two projects, per file": _outcomes_add_up(
-            snapshot, outcomes
-        ),
+        "loaded = pushed + left out, per file; pushed = matched + own + sentinel + unqualified + without receiver + sent by two "
+        "projects": _outcomes_add_up(snapshot, outcomes),
         "every extract whose matches differ from those of the last push is listed": _unlisted(
             expected, _expected(snapshot, before) if before else None, extracts
         ),
@@ -93,6 +92,7 @@ def certify(
         "by reason": matches.counts,
         "by node": _by_node(snapshot, outcomes),
         "extracts": extracts.height,
+        "left out": len(snapshot.left_out),
     }
     if certificate.broken:
         law, rows = next(iter(certificate.broken.items()))
@@ -128,14 +128,17 @@ def _files_add_up(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 
 def _outcomes_add_up(snapshot: Snapshot, outcomes: pl.DataFrame) -> list[dict[str, Any]]:
-    files = snapshot.table("submissions").filter(pl.col("kind") == "detections", pl.col("state") == "loaded")
+    of_detections = pl.col("kind") == "detections"
+    files = snapshot.table("submissions").filter(of_detections, pl.col("state") == "loaded")
+    left = [(one["submission_no"], one["rows"]) for one in snapshot.left_out if one.get("kind") == "detections"]
+    left_out = pl.DataFrame(left, schema={"submission_no": pl.Int32, "left_out_rows": pl.Int64}, orient="row")
     found = outcomes.group_by("submission_no").agg(matched=pl.col("detections").sum())
-    joined = files.join(found, on="submission_no", how="left").join(
-        _sent_twice(snapshot), on="submission_no", how="left"
-    )
-    total = pl.col("matched").fill_null(0) + pl.col("sent_twice").fill_null(0)
+    joined = files.join(found, on="submission_no", how="left")
+    joined = joined.join(_sent_twice(snapshot), on="submission_no", how="left")
+    joined = joined.join(left_out, on="submission_no", how="left")
+    total = pl.sum_horizontal(pl.col("matched", "sent_twice", "left_out_rows").fill_null(0))
     bad = joined.filter(pl.col("loaded_rows").ne_missing(total))
-    unknown = found.join(files, on="submission_no", how="anti")
+    unknown = found.join(snapshot.pushed().filter(of_detections), on="submission_no", how="anti")
     return bad.to_dicts() + unknown.to_dicts()
 
 

@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ from otn_dagster.config import Settings
 from otn_dagster.database import Connection, Session
 from otn_dagster.telemetry import cutoffs, inputs
 from otn_dagster.telemetry.loading.keys import assign_keys
+from otn_dagster.telemetry.push import leaving_out
+from otn_dagster.telemetry.push.left_out import Gate, LeftOut
 from otn_dagster.telemetry.push.tables import TABLES
 
 MANIFEST = "manifest.json"
@@ -61,6 +64,16 @@ class Snapshot:
         """Detections in it."""
         return sum(entry["rows"] for name, entry in self.manifest["files"].items() if name.startswith("detections/"))
 
+    @property
+    def left_out(self) -> list[dict[str, Any]]:
+        """What is loaded and not in it: scope, subject, collectioncode, code, why, and of a submission its number, kind, file and rows."""
+        return self.manifest.get("left_out", [])
+
+    def pushed(self) -> pl.DataFrame:
+        """Submissions that are in it."""
+        loaded = self.table("submissions").filter(pl.col("state") == "loaded")
+        return loaded.filter(pl.col("left_out").is_null()) if "left_out" in loaded.columns else loaded
+
 
 def push_folder(settings: Settings, push_date: str) -> Path:
     """Where a push keeps everything it makes."""
@@ -86,8 +99,14 @@ def previous(settings: Settings, push_date: str) -> str | None:
     return None
 
 
-def freeze(connection: Connection, settings: Settings, push_date: str) -> Snapshot:
-    """Freeze what is loaded. Safe to repeat and to kill: written aside and renamed whole.
+def _nothing(_: Connection) -> Sequence[LeftOut]:
+    return []
+
+
+def freeze(connection: Connection, settings: Settings, push_date: str, gate: Gate = _nothing) -> Snapshot:
+    """Freeze what is loaded, without what ``gate`` leaves out. Safe to repeat and to kill: written aside and renamed whole.
+
+    gate: asked when nothing loads any more.
 
     A real snapshot, once made, is returned as it is. A rehearsal's is made anew each time and is replaced by the real one.
     """
@@ -105,10 +124,16 @@ def freeze(connection: Connection, settings: Settings, push_date: str) -> Snapsh
     staging = folder / f".snapshot-{os.getpid()}"
     (staging / "detections").mkdir(parents=True)
     manifest = _manifest(connection, settings, push_date, rehearsal)
+    before = _before(settings, push_date, manifest)
+    out = leaving_out.find(connection, gate(connection), before)
+    tables = leaving_out.apply(_tables(connection, settings), out, before)
     manifest["files"] = {
-        **_freeze_tables(connection, settings, staging),
-        **_freeze_detections(connection, settings, staging, manifest),
+        f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in tables.items()
     }
+    manifest["files"] |= _freeze_detections(connection, settings, staging, manifest, out, before)
+    manifest["left_out"] = [
+        {**one, "rows": out.counted[one["submission_no"]]} if "kind" in one else one for one in out.entries
+    ]
     (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
     if (folder / "snapshot").exists():
         (folder / "snapshot").rename(folder / f".snapshot-old-{os.getpid()}")
@@ -116,6 +141,13 @@ def freeze(connection: Connection, settings: Settings, push_date: str) -> Snapsh
     for leftover in folder.glob(".snapshot-*"):
         shutil.rmtree(leftover)
     return read(settings, push_date)
+
+
+def _before(settings: Settings, push_date: str, manifest: dict[str, Any]) -> Snapshot | None:
+    """The snapshot of the last real push of the same database."""
+    date = previous(settings, push_date)
+    earlier = read(settings, date) if date else None
+    return earlier if earlier and earlier.manifest["database_id"] == manifest["database_id"] else None
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> dict[str, Any]:
@@ -174,7 +206,12 @@ def _manifest(connection: Connection, settings: Settings, push_date: str, rehear
 
 
 def _freeze_detections(
-    connection: Connection, settings: Settings, staging: Path, manifest: dict[str, Any]
+    connection: Connection,
+    settings: Settings,
+    staging: Path,
+    manifest: dict[str, Any],
+    out: leaving_out.Rows,
+    earlier: Snapshot | None,
 ) -> dict[str, Any]:
     """Partitions that changed, each in a short transaction of its own: one for all would hold a lock on every table of the network.
     Nothing loads meanwhile (``wait_for_loading``), so that together they are one moment.
@@ -188,13 +225,17 @@ def _freeze_detections(
         for code, year, version in versions:
             name = f"detections/{code}-{year}.parquet"
             before = known.get((name, version))
-            if before is not None:
+            if before is not None and code not in out.by_code:
                 link_or_copy(before[0], staging / name)
                 files[name] = before[1]
                 continue
             with session.transaction() as reading:
                 frame = inputs.detections(reading, sql.Identifier(code.lower(), f"detections_{year}"))
-            files[name] = write_parquet(frame, staging / name) | {"version": version}
+            if code in out.by_code:  # not all that is loaded: another push must not take it for that
+                frame = leaving_out.detections(frame, code, f"{code}-{year}", out, earlier)
+                files[name] = write_parquet(frame, staging / name)
+            else:
+                files[name] = write_parquet(frame, staging / name) | {"version": version}
     connection.execute("select 1")  # raises where the connection that kept loading out was lost meanwhile
     return files
 
@@ -214,7 +255,7 @@ def _known_partitions(
     return known
 
 
-def _freeze_tables(connection: Connection, settings: Settings, staging: Path) -> dict[str, Any]:
+def _tables(connection: Connection, settings: Settings) -> dict[str, pl.DataFrame]:
     codes = [
         code
         for (code,) in connection.execute(
@@ -229,4 +270,4 @@ def _freeze_tables(connection: Connection, settings: Settings, staging: Path) ->
     months = json.dumps({node.code: node.months_to_extend_enddate for node in settings.nodes})
     for table in TABLES:
         frames[table.name] = transfer.copy_out(connection, table.query, table.schema, [months] if table.extends else [])
-    return {f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in frames.items()}
+    return frames

@@ -141,8 +141,7 @@ def permissions(evidence: Evidence) -> Rows:
     stops=True,
 )
 def code_unique(evidence: Evidence) -> Rows:
-    loaded = evidence.snapshot.table("submissions").filter(pl.col("state") == "loaded")
-    nodes = loaded.select(project="collectioncode", node="node").unique()
+    nodes = evidence.snapshot.pushed().select(project="collectioncode", node="node").unique()
     return nodes.filter(pl.len().over("project") > 1).sort("project", "node").to_dicts()
 
 

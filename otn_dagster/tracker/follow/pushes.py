@@ -19,7 +19,7 @@ import polars as pl
 
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import rules
+from otn_dagster.telemetry import cutoffs, rules
 from otn_dagster.telemetry.push import extracts_list
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.matching import Matches
@@ -34,6 +34,19 @@ PUSHES = Actor("pushes")
 SUMMARIES = ("discovery", "erddap", "geoserver")
 
 
+def left_out(connection: Connection, snapshot: Snapshot) -> None:
+    """What was verified and left out of a real push by somebody says so, and is meant for the next one. Safe to repeat."""
+    if snapshot.rehearsal:
+        return
+    push_date = snapshot.manifest["push_date"]
+    for one in snapshot.left_out:
+        item = items.find(connection, flows.SUBMISSION, one["submission_key"]) if "submission_key" in one else None
+        if item and item.node and item.state == "verified" and not item.hold:
+            says = f"it was left out of the push of {push_date}"
+            following = cutoffs.next_push(connection, item.node, None)
+            items.describe(connection, item.item_id, Blocker.NEXT_PUSH, says, following)
+
+
 def matched(connection: Connection, snapshot: Snapshot, matches: Matches, actor: Actor) -> list[Item]:
     """Every verified submission that the snapshot holds was matched, or had nothing to match."""
     if snapshot.rehearsal:
@@ -45,7 +58,7 @@ def matched(connection: Connection, snapshot: Snapshot, matches: Matches, actor:
         outcomes.setdefault(number, {})[rules.REASONS[outcome]] = count
     manifest = hashlib.sha256((snapshot.folder / MANIFEST).read_bytes()).hexdigest()
     moved = []
-    for row in snapshot.table("submissions").filter(pl.col("state") == "loaded").iter_rows(named=True):
+    for row in snapshot.pushed().iter_rows(named=True):
         counts = outcomes.get(row["submission_no"], "none in this file")
         evidence = {"push": push_date, "snapshot": manifest, "detections": counts}
         if not _is_meant(connection, row["submission_key"], push_date, actor):

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from otn_dagster import decisions
 from otn_dagster.telemetry import kinds, readings, submissions
 from otn_dagster.telemetry.files import law
-from otn_dagster.telemetry.push import attention, pictures
+from otn_dagster.telemetry.push import attention, pictures, snapshot
 from otn_dagster.telemetry.push import report as push_report
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.extracts import file_stem
@@ -280,9 +280,11 @@ async def show_push(visit: Visit) -> Answer:
             for name, found in _files(True, visit, mine).items()
         }
     )
+    left_out = await visit.ask(lambda connection: _left_out(visit, connection, date))
     return visit.page(
         "push",
         files=files,
+        left_out=left_out,
         network=reader.is_staff,
         push=push,
         rows=rows,
@@ -290,6 +292,20 @@ async def show_push(visit: Visit) -> Answer:
         chart=_chart(push),
         cutoff=push.cutoffs[-1][1] if push.cutoffs else None,
     )
+
+
+def _left_out(visit: Visit, connection: Connection, date: str) -> list[dict[str, Any]]:
+    """What a push that is frozen left out, of the projects that the reader belongs to; staff sees all."""
+    try:
+        frozen = snapshot.read(visit.service.settings, date)
+    except snapshot.NothingToPush:
+        return []
+    everything = visit.reader.is_staff
+    return [
+        one
+        for one in frozen.left_out
+        if everything or board.belongs_to(connection, visit.person, one["collectioncode"])
+    ]
 
 
 def _certificate(path: Path) -> dict[str, Any] | None:
