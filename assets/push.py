@@ -27,7 +27,7 @@ from otn_dagster.telemetry.push import (
 from otn_dagster.telemetry.push.pictures import REPORTS
 from otn_dagster.telemetry.push.report import write_reports
 from otn_dagster.telemetry.push.shared import Shared
-from otn_dagster.tracker import gate
+from otn_dagster.tracker import gate, release
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.mail import notices, outbox
@@ -296,7 +296,7 @@ def push_reminder(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
     deps=["push_certificate", "push_report"],
     kinds={"email"},
     description="Who is told of the push: one mail to each person with links to every extract of their projects, into the outbox. "
-    "A rehearsal sends no mail.",
+    "They wait until somebody releases the push. A rehearsal sends no mail.",
 )
 def notifications(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake) -> dg.MaterializeResult:
     """Write the mails; a sensor sends them."""
@@ -305,13 +305,17 @@ def notifications(context: dg.AssetExecutionContext, database: NodeDatabase, lak
         return dg.MaterializeResult(metadata={"mails": 0, "why": "a rehearsal sends no mail"})
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
     with database.connect() as connection:
-        written = notices.extracts(connection, settings, date, listed, lake.folder(date))
+        if settings.release == "automatic":
+            release.release(connection, database.settings, date, "the configuration", "release: automatic")
+        released = release.of(connection, date) is not None
+        written = notices.extracts(connection, settings, date, listed, lake.folder(date), released)
         mails = [outbox.get(connection, number) for number in written]
     rows = [{"mail": m.mail_no, "recipient": m.recipient, "state": m.state} for m in mails]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(written),
             "mode": settings.mail.mode,
+            "released": "yes" if released else "no: they wait until somebody looks at the push and releases it",
             "mails": markdown_table(rows) if rows else "every one was written before, or there is nobody to tell",
         }
     )

@@ -87,6 +87,30 @@ def push(
 
 
 @app.command()
+def release(
+    push_date: Annotated[str, typer.Argument(help="A push that has its certificate.")],
+    by: Annotated[
+        str | None, typer.Option(help="Your name. Without it, it is only shown what would be released.")
+    ] = None,
+    why: Annotated[str | None, typer.Option(help="What you looked at; the history keeps it.")] = None,
+) -> None:
+    """Look at a push before its mails go, and release it."""
+    from otn_dagster.cli.outcomes import show_review
+    from otn_dagster.tracker import release as releases
+
+    with node() as config, database.connect(config.settings) as connection:
+        looked = releases.review(connection, config.settings, push_date)
+        if looked is None:
+            raise stop(f"the push of {push_date} has no certificate yet")
+        show_review(console, push_date, looked, releases.of(connection, push_date))
+        if by and why:
+            count = releases.release(connection, config.settings, push_date, by, why)
+            console.print(f"released; {count} mail(s) may be sent. Mode: {config.tracker.mail.mode}")
+        elif by or why:
+            raise stop("a release needs --by and --why")
+
+
+@app.command()
 def up(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     web_port: Annotated[int, typer.Option(help="Port of the web service that records are pushed to.")] = 3001,

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from otn_dagster.orchestration.headless import LoadOutcome, PushOutcome
+from otn_dagster.tracker.release import Release, Review
 
 
 def show_load(console: Console, outcome: LoadOutcome) -> None:
@@ -55,6 +56,32 @@ def show_push(console: Console, outcome: PushOutcome) -> None:
         f"{kind} of {outcome.push_date}: {sum(name.endswith('.zip') for name in outcome.extracts)} extracts in {outcome.folder}/extracts"
     )
     console.print(f"certificate {outcome.certificate}")
+    if outcome.waits_for_release:
+        console.print(
+            f"its mails wait: look at it with `otn-dagster release {outcome.push_date}`, and release it with --by and --why"
+        )
+
+
+def show_review(console: Console, push_date: str, looked: Review, released: Release | None) -> None:
+    """What a person looks at before a push is released."""
+    stands = (
+        f"released by {released.released_by} on {released.released_at:%Y-%m-%d %H:%M} UTC: {released.why}"
+        if released
+        else "waits for its release"
+    )
+    console.print(f"[bold]push of {push_date}[/]: {stands}")
+    console.print(
+        f"{looked.extracts:,} extract(s) of {looked.projects:,} project(s): {looked.added:,} rows added, {looked.changed:,} changed,"
+        f" {looked.withdrawn:,} withdrawn"
+    )
+    mails = ", ".join(f"{count} {state}" for state, count in looked.mails)
+    console.print(f"mails to {looked.people} person(s): {mails or 'none'}; {looked.left_out} thing(s) left out")
+    for one in looked.unusual:
+        console.print(f"[yellow]unusual[/] {one.collectioncode}: {one.text}")
+    for text in looked.warnings:
+        console.print(f"[yellow]warning[/] {text}", markup=True)
+    if not looked.unusual and not looked.warnings:
+        console.print("nothing unusual was found")
 
 
 def _coloured(state: str) -> str:

@@ -14,6 +14,8 @@ from rich.table import Table
 from otn_dagster import database
 from otn_dagster.cli.options import Who, Why, explained, node, stop
 from otn_dagster.tracker import acting, board, drift, export, google_sheets, people
+from otn_dagster.tracker.follow import completion
+from otn_dagster.tracker.items import Actor
 from otn_dagster.tracker.mail import outbox as mails
 from otn_dagster.tracker.mail import sending
 
@@ -160,9 +162,12 @@ def list_mails(state: Annotated[str | None, typer.Option(help="Only in this stat
 
 @outbox_app.command("send")
 def send() -> None:
-    """Send what is due, as the sensor does."""
+    """Send what is due, and complete the pushes whose mails have ended, as the sensor does."""
     with node() as config:
         done = sending.send_due(config.settings, config.tracker.mail, console.print)
+        with database.connect(config.settings) as connection:
+            for push_date, _ in completion.due(connection):
+                completion.complete(connection, push_date, Actor("outbox send"))
     console.print(", ".join(f"{count} {state}" for state, count in done.items() if count) or "nothing is due")
 
 
@@ -176,6 +181,17 @@ def decide(
     """Decide what becomes of a mail that is uncertain, failed, or was only simulated."""
     with node() as config, database.connect(config.settings) as connection:
         console.print(f"mail {mail} is {mails.decide(connection, mail, decision, by, why)}")
+
+
+@outbox_app.command("waive")
+def waive(
+    push_date: Annotated[str, typer.Argument(help="A push whose mails were not delivered.")], by: Who, why: Why
+) -> None:
+    """Say that nobody needs the mails of a push that were not delivered: simulated, switched off, failed, uncertain."""
+    with node() as config, database.connect(config.settings) as connection:
+        count = mails.waive(connection, push_date, by, why)
+        completion.complete(connection, push_date, Actor.person(by))
+    console.print(f"{count} mail(s) are waived")
 
 
 @outbox_app.command("again")

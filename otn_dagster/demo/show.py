@@ -24,8 +24,11 @@ from otn_dagster.files import sha256_of
 from otn_dagster.orchestration import headless
 from otn_dagster.servers import Dagster, WebService
 from otn_dagster.telemetry import cutoffs
-from otn_dagster.tracker import acting, board
+from otn_dagster.tracker import acting, board, release
 from otn_dagster.tracker.configuration import load_tracker
+from otn_dagster.tracker.follow import completion
+from otn_dagster.tracker.items import Actor
+from otn_dagster.tracker.mail import outbox, sending
 
 SETTLED = {"loaded", "refused", "held", "waiting", "superseded"}
 LONGEST_WAIT_SECONDS = 1500
@@ -143,7 +146,20 @@ def _push(settings: Settings, console: Console, push_date: str) -> bool:
     console.print(
         f"[green]{kind} {push_date}[/]: {sum(outcome.counts.values()):,} detections, {zips} extracts, every law kept"
     )
+    if outcome.waits_for_release:
+        _release(settings, console, push_date)
     return True
+
+
+def _release(settings: Settings, console: Console, push_date: str) -> None:
+    """What a person does after a push; its mails are only simulated here, and nobody needs them."""
+    with database.connect(settings) as connection:
+        count = release.release(connection, settings, push_date, "the demo", "every law was kept")
+    sending.send_due(settings, load_tracker().mail)
+    with database.connect(settings) as connection:
+        outbox.waive(connection, push_date, "the demo", "its people are invented")
+        done = completion.complete(connection, push_date, Actor("the demo"))
+    console.print(f"[green]released[/]: {count} mail(s) simulated and waived, {done.published} submission(s) published")
 
 
 def _say_what_was_made(settings: Settings, console: Console, *push_dates: str) -> None:

@@ -28,7 +28,7 @@ from otn_dagster.orchestration.pushing import COMPLETE, PUSH
 from otn_dagster.telemetry import cutoffs, submissions
 from otn_dagster.telemetry.push import snapshot
 from otn_dagster.telemetry.submissions import Submission
-from otn_dagster.tracker import flows, items
+from otn_dagster.tracker import flows, items, release
 from otn_dagster.tracker.follow import catch_up as following
 from otn_dagster.tracker.receipt import receipt
 
@@ -81,6 +81,7 @@ class PushOutcome:
     extracts: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     certificate: str | None = None
+    waits_for_release: bool = False
 
     @property
     def good(self) -> bool:
@@ -237,6 +238,9 @@ def push(
                 break
     _describe(settings, outcome)
     if outcome.good and not outcome.rehearsal:
+        with database.connect(settings) as connection:
+            outcome.waits_for_release = release.of(connection, push_date) is None
+    if outcome.good and not outcome.rehearsal and not outcome.waits_for_release:
         for number, (job, key) in enumerate(
             (("send_mails", None), (COMPLETE.job_name, push_date)), start=len(PUSH) + 1
         ):

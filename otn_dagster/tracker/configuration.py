@@ -50,6 +50,7 @@ class TrackerSettings(Strict):
     access: Access = Access()
     second_look: list[str] = []  # kinds of file whose verification a second person signs
     quarantine: Quarantine = Quarantine()
+    release: Literal["person", "automatic"] = "person"  # whether somebody looks at a push before its mails go
     mail: MailSettings = MailSettings()
 
     @field_validator("second_look")

@@ -111,23 +111,32 @@ def test_the_whole_life_of_a_real_submission(
 
         node.clock("2026-10-17T00:00:00")
         assert launch_as_the_schedule_does(dagster)
-        wait_for(lambda: set(states(node).values()) == {"published"}, 600, "the push, to the last mail")
+        written = "select count(*) from platform.outbox where event = 'extracts' and state = 'waiting'"
+        wait_for(lambda: node.value(written) == 4, 600, "the push, to the mails that wait")
+        assert not mail.inbox.messages and set(states(node).values()) == {"extracted"}
+        page.goto(f"{web.url}/tracker/pushes/{PAST_PUSH}")
+        page.get_by_text("This push waits for its release.").wait_for()
+        keep("2-push-before-its-release")
+        page.get_by_label("What you looked at").fill("the counts are those of June")
+        page.get_by_role("button", name="Release").click()
+        page.get_by_text("Released by ada@example.org").wait_for()
+        wait_for(lambda: set(states(node).values()) == {"published"}, 300, "the mails, to the last")
 
         page.goto(f"{web.url}/tracker")
-        keep("2-board-published")
+        keep("3-board-published")
         page.get_by_role("link", name="HFX_VUE_export_2022.csv").click()
         page.get_by_role("heading", name="History").wait_for()
         for summary in page.locator("summary").all():
             summary.click()
-        keep("3-item")
+        keep("4-item")
         text = page.locator("main").inner_text()
         for word in (*flows.STATES["submission"][:6], "load_detections", "push_3_match", "snapshot"):
             assert word in text, word
         page.goto(f"{web.url}/tracker/pushes/{PAST_PUSH}")
         page.get_by_text("laws kept").wait_for()
-        keep("4-push")
+        keep("5-push")
         page.goto(f"{web.url}/tracker/outbox")
-        keep("5-outbox")
+        keep("6-outbox")
 
         assert_every_step_has_its_evidence(node)
         assert_people_were_told(node, mail)
@@ -153,9 +162,9 @@ def test_the_whole_life_of_a_real_submission(
         assert Path(download.value.path()).stat().st_size > 10_000
         phone.goto(f"{web.url}/tracker/projects/NSBS")
         phone.get_by_role("heading", name="NSBS").wait_for()
-        keep("6-project-on-a-phone", phone)
+        keep("7-project-on-a-phone", phone)
         phone.goto(f"{web.url}/tracker")
-        keep("7-board-on-a-phone", phone)
+        keep("8-board-on-a-phone", phone)
         assert phone.get_by_text("HFX_VUE_export_2022.csv").count() == 0  # another project's
         browser.close()
 

@@ -5,9 +5,11 @@ import io
 from typing import Any
 
 from otn_dagster.orchestration import headless
-from otn_dagster.tracker import acting, board, items
+from otn_dagster.tracker import acting, board, items, release
 from otn_dagster.tracker.configuration import load_tracker
-from otn_dagster.tracker.items import Item
+from otn_dagster.tracker.follow import completion
+from otn_dagster.tracker.items import Actor, Item
+from otn_dagster.tracker.mail import outbox, sending
 from otn_dagster.tracker.receipt import receipt
 from tests.support.node import Node
 from tests.support.sheets import tag_sheet
@@ -78,3 +80,13 @@ def way(node: Node, item: Item) -> list[str | None]:
 def act(node: Node, title: str, action: str, choice: str = "", person: str = "ada@example.org") -> Item:
     with node.connect() as connection:
         return acting.act(connection, load_tracker(), item_of(node, title).item_id, action, person, "because", choice)
+
+
+def finish(node: Node, push_date: str) -> None:
+    """Somebody releases a push; its mails are simulated, and waived by name."""
+    with node.connect() as connection:
+        release.release(connection, node.settings, push_date, "ada@example.org", "looked at it")
+    sending.send_due(node.settings, load_tracker().mail)
+    with node.connect() as connection:
+        outbox.waive(connection, push_date, "ada@example.org", "a test")
+        completion.complete(connection, push_date, Actor.person("ada@example.org"))

@@ -16,6 +16,7 @@ from tests.support.databases import dagster_in_memory, new_database
 from tests.support.node import PAST_PUSH, Node
 from tests.support.sheets import fill
 from tests.support.site import Site, serving
+from tests.support.tracking import finish
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,8 @@ def pushed_once(server: EmbeddedServer) -> Iterator[tuple[str, Path]]:
         assert loaded.good, loaded
         node.clock("2026-10-17T00:00:00")
         outcome = headless.push(node.settings, PAST_PUSH)
-        assert outcome.good, outcome.error
+        assert outcome.good and outcome.waits_for_release, outcome.error
+        finish(node, PAST_PUSH)
     yield re.findall(r"/(test_[0-9]+)\?", url)[0], folder / "data"
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -19,7 +19,7 @@ from otn_dagster.tracker.items import Actor
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
 from tests.support.sheets import deployments, tag_sheet, vue
 from tests.support.site import configure, serving
-from tests.support.tracking import act, item_of, load
+from tests.support.tracking import act, finish, item_of, load
 
 LATER_PUSH = "2027-06-17"
 SECOND = {"ANIMAL_ID": "B", "TAG_ID_CODE": "200", "TAG_SERIAL_NUMBER": "2"}
@@ -39,6 +39,7 @@ def push(node: Node, date: str = NEXT_PUSH) -> Path:
     node.clock(f"{year}-{month}-{int(day) + 2:02d}T00:00:00")
     outcome = headless.push(node.settings, date)
     assert outcome.good, outcome.error
+    finish(node, date)
     return snapshot.push_folder(node.settings, date)
 
 

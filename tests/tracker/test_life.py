@@ -25,7 +25,7 @@ from tests.support.livenode import LiveNode, record
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
 from tests.support.sheets import fill, tag_sheet
 from tests.support.site import configure
-from tests.support.tracking import act, item_of, load, way
+from tests.support.tracking import act, finish, item_of, load, way
 
 
 def test_a_submission_goes_from_received_to_published_with_evidence_at_each_step(pushed: Node):
@@ -70,6 +70,7 @@ def test_what_comes_during_a_push_waits_for_its_end(node: Node, home: Path):
     late = item_of(node, "late.csv")
     assert (late.state, late.hold) == ("received", "push_freeze")
     assert headless.push(node.settings, PAST_PUSH).good
+    finish(node, PAST_PUSH)
     assert item_of(node, "tags.csv").state == "published"
     load(node)
     late = item_of(node, "late.csv")
@@ -339,7 +340,7 @@ def test_a_hold_during_a_push_is_caught_up_with(node: Node, home: Path):
     run(*steps)
     act(node, "tags.csv", "hold", "waiting_data_files")
     run("push_4_extract", "push_5_certify", "push_6_report", "push_7_unlock", "push_8_notify")
-    headless.run_job("send_mails")
+    finish(node, PAST_PUSH)
     headless.run_job("push_9_complete", PAST_PUSH)
     assert item_of(node, "dep.csv").state == "published" and item_of(node, "tags.csv").state == "matched"
     act(node, "tags.csv", "release")

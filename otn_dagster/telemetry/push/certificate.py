@@ -18,7 +18,7 @@ import polars as pl
 
 from otn_dagster import files
 from otn_dagster.telemetry import rules
-from otn_dagster.telemetry.push import attention, shared
+from otn_dagster.telemetry.push import attention, shared, unusual
 from otn_dagster.telemetry.push.extracts import FILE_WORD, file_stem
 from otn_dagster.telemetry.push.matching import Matches
 from otn_dagster.telemetry.push.snapshot import Snapshot
@@ -72,12 +72,13 @@ def certify(
     (folder / CERTIFICATE).unlink(missing_ok=True)
     certificate = Certificate(snapshot.manifest["push_date"], snapshot.rehearsal)
     outcomes, delivered, expected = _outcomes(matches), _delivered(extracts, folder), _expected(snapshot, matches)
+    expected_before = _expected(snapshot, before) if before else None
     certificate.laws = {
         "raw = loaded + duplicate + refused + waiting, per file": _files_add_up(snapshot),
         "loaded = pushed + left out, per file; pushed = matched + own + sentinel + unqualified + without receiver + sent by two "
         "projects": _outcomes_add_up(snapshot, outcomes),
         "every extract whose matches differ from those of the last push is listed": _unlisted(
-            expected, _expected(snapshot, before) if before else None, extracts
+            expected, expected_before, extracts
         ),
         "every extract holds the matches of its project, year and type, pair by pair": _extracts_hold(
             expected, delivered, extracts
@@ -99,6 +100,7 @@ def certify(
         raise BrokenLaw(f"{len(certificate.broken)} law(s) broken; the first: {law}: {rows[:3]}")
     said = attention.of_push(snapshot, matches, before)
     attention.write(said, folder)
+    unusual.write(unusual.find(expected, expected_before), folder)
     certificate.warnings = said.warnings
     document = {
         "push_date": certificate.push_date,

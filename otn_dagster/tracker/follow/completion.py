@@ -27,7 +27,7 @@ def due(connection: Connection) -> list[tuple[str, str]]:
         """select p.push_date::text, coalesce(max(o.changed_at), p.told_at)::text as stamp
            from platform.tracker_pushes p left join platform.outbox o on o.push_date = p.push_date and o.event = 'extracts'
            where not exists (select 1 from platform.outbox w where w.push_date = p.push_date and w.event = 'extracts'
-               and w.state in ('pending', 'sending'))
+               and w.state in ('waiting', 'pending', 'sending'))
            group by p.push_date, p.told_at, p.completed_as_of
            having p.completed_as_of is null or p.completed_as_of < coalesce(max(o.changed_at), p.told_at)
            order by 1"""

@@ -41,9 +41,17 @@ def people_of(connection: Connection, collectioncode: str, roles: Sequence[str])
 
 
 def extracts(
-    connection: Connection, settings: TrackerSettings, push_date: str, listed: pl.DataFrame, folder: Path
+    connection: Connection,
+    settings: TrackerSettings,
+    push_date: str,
+    listed: pl.DataFrame,
+    folder: Path,
+    released: bool = True,
 ) -> list[int]:
-    """One mail to each person, with links to every extract of all of their projects. Numbers of mails that were not there yet."""
+    """One mail to each person, with links to every extract of all of their projects. Numbers of mails that were not there yet.
+
+    released: otherwise they wait for the release of the push.
+    """
     mine: dict[str, dict[str, list[dict[str, Any]]]] = {}
     names: dict[str, str] = {}
     for (code,), rows in sorted(listed.group_by("collectioncode", maintain_order=True)):
@@ -68,7 +76,7 @@ def extracts(
         }
         listing = tuple(row["detection_extract"] for rows in projects.values() for row in rows)
         drafts.append(_draft("extracts", "", email, values, push_date=push_date, name=names[email], extracts=listing))
-    written = outbox.write(connection, drafts, settings.mail.mode)
+    written = outbox.write(connection, drafts, settings.mail.mode, waits=not released)
     connection.execute(
         "insert into platform.tracker_pushes (push_date) values (%s) on conflict do nothing", [push_date]
     )

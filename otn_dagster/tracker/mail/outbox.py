@@ -2,9 +2,10 @@
 
 Belongs here: the rows, their states, who was told of what. Does not belong here: sending (``sending.py``) and wording (``notices.py``).
 
-States: pending → sending → sent; or back to pending after a certain failure, failed after a certain refusal, uncertain where the
-sender died or lost the link after the message had gone out. Uncertain mails are never sent again by themselves: mail has no
-idempotency, so "never twice" and "always once" cannot both hold; this keeps the first and shows the rest to a person.
+States: waiting (for the release of its push) → pending → sending → sent; or back to pending after a certain failure, failed after a
+certain refusal, uncertain where the sender died or lost the link after the message had gone out. Uncertain mails are never sent again by
+themselves: mail has no idempotency, so "never twice" and "always once" cannot both hold; this keeps the first and shows the rest to a
+person.
 """
 
 import datetime as dt
@@ -19,7 +20,7 @@ from psycopg.rows import class_row, dict_row
 from otn_dagster.database import Connection
 from otn_dagster.explained import Unknown, Unusable
 
-SETTLED = ("sent", "simulated", "off", "given_up")
+SETTLED = ("sent", "given_up")  # it arrived, or somebody said that nobody needs it
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,12 @@ class Mail:
 _COLUMNS = cast(LiteralString, ", ".join(Mail.__dataclass_fields__))
 
 
-def write(connection: Connection, drafts: Iterable[Draft], mode: str) -> list[int]:
-    """Write mails; numbers of those that were not there yet. Safe to repeat: one row for each event, subject, push and recipient."""
-    written = []
+def write(connection: Connection, drafts: Iterable[Draft], mode: str, waits: bool = False) -> list[int]:
+    """Write mails; numbers of those that were not there yet. Safe to repeat: one row for each event, subject, push and recipient.
+
+    waits: until their push is released.
+    """
+    written, state = [], "waiting" if waits else "off" if mode == "off" else "pending"
     for draft in drafts:
         digest = hashlib.sha256(draft.dedupe_key.encode()).hexdigest()[:32]
         row = connection.execute(
@@ -85,7 +89,7 @@ def write(connection: Connection, drafts: Iterable[Draft], mode: str) -> list[in
                 draft.body_text,
                 draft.body_html,
                 f"<{digest}@otn-dagster>",
-                "off" if mode == "off" else "pending",
+                state,
             ],
         ).fetchone()
         if row is None:
@@ -95,8 +99,19 @@ def write(connection: Connection, drafts: Iterable[Draft], mode: str) -> list[in
             connection.execute(
                 "insert into platform.outbox_extracts values (%s, %s, %s)", [row[0], draft.push_date, name]
             )
-        _log(connection, row[0], "off" if mode == "off" else "pending", f"written: {draft.event}")
+        _log(connection, row[0], state, f"written: {draft.event}")
     return written
+
+
+def release(connection: Connection, push_date: str, who: str) -> int:
+    """Mails of a push that waited may be sent; how many. Safe to repeat."""
+    rows = connection.execute(
+        "select mail_no from platform.outbox where push_date = %s and state = 'waiting' order by mail_no for update",
+        [push_date],
+    ).fetchall()
+    for (mail_no,) in rows:
+        set_state(connection, mail_no, "pending", f"{who} released the push")
+    return len(rows)
 
 
 def get(connection: Connection, mail_no: int) -> Mail:
@@ -165,7 +180,7 @@ BECOMES = {Decision.DELIVERED: "sent", Decision.AGAIN: "pending", Decision.GIVE_
 DECIDED_FROM = {
     Decision.DELIVERED: ("uncertain",),
     Decision.AGAIN: ("uncertain", "failed", "simulated", "off", "given_up"),
-    Decision.GIVE_UP: ("uncertain", "failed", "pending", "simulated", "off"),
+    Decision.GIVE_UP: ("uncertain", "failed", "waiting", "pending", "simulated", "off"),
 }
 
 
@@ -217,26 +232,54 @@ def told(connection: Connection, push_date: str, collectioncode: str) -> Told:
         by_state.setdefault(row["state"], []).append(row["mail_no"])
     still = {state: numbers for state, numbers in by_state.items() if state not in SETTLED}
     if still:
-        text = "; ".join(f"{len(numbers)} {state}" for state, numbers in still.items())
-        return Told(True, f"mails about {collectioncode} have not ended: {text}", by_state)
+        return Told(True, f"mails about {collectioncode}: {_why_open(still)}", by_state)
     return Told(False, "", by_state or {"nobody": "nothing to tell, or no person of the project has an address"})
+
+
+_OPEN = {
+    "waiting": "wait until the push is released",
+    "simulated": "were only simulated and reached nobody (let them go, or waive them)",
+    "off": "were switched off and reached nobody (let them go, or waive them)",
+    "uncertain": "may or may not have arrived (somebody must say)",
+    "failed": "could not be delivered (send them again, or waive them)",
+}
+
+
+def _why_open(still: dict[str, list[int]]) -> str:
+    return "; ".join(
+        f"{len(numbers)} {_OPEN.get(state, 'are on their way')}" for state, numbers in sorted(still.items())
+    )
+
+
+def waive(connection: Connection, push_date: str, by: str, why: str) -> int:
+    """Somebody says that nobody needs the mails of a push that were not delivered; how many. Safe to repeat."""
+    rows = connection.execute(
+        "select mail_no from platform.outbox where push_date = %s and event = 'extracts' and state = any(%s) order by mail_no",
+        [push_date, list(DECIDED_FROM[Decision.GIVE_UP])],
+    ).fetchall()
+    for (mail_no,) in rows:
+        decide(connection, mail_no, Decision.GIVE_UP, by, why)
+    return len(rows)
 
 
 def complete(connection: Connection, push_date: str) -> tuple[int, int]:
     """Mark extracts of a push by what the outbox did; (notified, completed). Safe to repeat.
 
-    notified: when the first mail that names it was delivered. completed: every mail that names it was delivered, and there is one.
-    Simulated mails reached nobody: they mark nothing.
+    notified: when the first mail that names it was delivered. completed: every mail that names it was delivered or given up by somebody,
+    or nobody was there to tell. Simulated mails reached nobody: they mark nothing.
     """
     rows = connection.execute(
         """with mails as (
                select e.detection_extract, min(o.changed_at) filter (where o.state = 'sent') as first_sent,
-                   bool_and(o.state = 'sent') as all_sent
+                   bool_and(o.state = any(%(settled)s)) as all_settled
                from platform.outbox_extracts e join platform.outbox o using (mail_no) where e.push_date = %(push)s group by 1)
-           update obis.detection_extracts_list l set notified_at = coalesce(l.notified_at, m.first_sent), completed = m.all_sent
-           from mails m where l.push_date = %(push)s and l.detection_extract = m.detection_extract
+           update obis.detection_extracts_list l set notified_at = coalesce(l.notified_at, m.first_sent),
+               completed = coalesce(m.all_settled, true)
+           from obis.detection_extracts_list k left join mails m using (detection_extract)
+           where l.push_date = %(push)s and k.push_date = %(push)s and l.detection_extract = k.detection_extract
+               and exists (select 1 from platform.tracker_pushes p where p.push_date = %(push)s)
            returning l.notified_at is not null, l.completed""",
-        {"push": push_date},
+        {"push": push_date, "settled": list(SETTLED)},
     ).fetchall()
     return sum(notified for notified, _ in rows), sum(completed for _, completed in rows)
 

@@ -9,10 +9,11 @@ from psycopg import Connection
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otn_dagster.tracker import acting
+from otn_dagster.explained import Unusable
+from otn_dagster.tracker import acting, release
 from otn_dagster.tracker.items import NotAllowed
 from otn_dagster.tracker.mail import outbox
-from otn_dagster.web.site.pages import item_of
+from otn_dagster.web.site.pages import item_of, push_date_of
 from otn_dagster.web.site.visits import Stop, Visit, page, redirect
 
 LONGEST_REASON = 2_000
@@ -65,7 +66,26 @@ async def decide_mail(visit: Visit) -> Response:
     return redirect(f"/tracker/outbox/{int(number)}")
 
 
+@page
+async def release_push(visit: Visit) -> Response:
+    """POST the release of a push, by an analyst."""
+    person, date = visit.must_sign_in(), push_date_of(visit)
+    fields = await visit.form_fields()
+    if person.role != "analyst":
+        raise Stop(403, "A push is released by an analyst.")
+    why = fields.get("reason", "")[:LONGEST_REASON]
+    if len(why) < acting.SHORTEST_REASON:
+        raise Stop(409, "Say what you looked at: the history keeps it.")
+    settings = visit.service.settings
+    try:
+        await visit.ask(lambda connection: release.release(connection, settings, date, person.email, why))
+    except Unusable as refused:
+        raise Stop(409, str(refused)) from None
+    return redirect(f"/tracker/pushes/{date}")
+
+
 routes = [
+    Route("/tracker/pushes/{push_date}/release", release_push, methods=["POST"]),
     Route("/tracker/items/{item_id}/{action}", act, methods=["POST"]),
     Route("/tracker/outbox/{mail_no}/decide", decide_mail, methods=["POST"]),
 ]

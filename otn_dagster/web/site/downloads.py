@@ -22,7 +22,7 @@ from otn_dagster.telemetry.push import pictures
 from otn_dagster.telemetry.push.extracts import FILE_WORD
 from otn_dagster.telemetry.push.snapshot import push_folder
 from otn_dagster.telemetry.submissions import Submission
-from otn_dagster.tracker import board, flows
+from otn_dagster.tracker import board, flows, release
 from otn_dagster.web.site.pages import CODE, item_of, project_of, push_date_of
 from otn_dagster.web.site.visits import HEADERS, Answer, Stop, Visit, page
 
@@ -105,7 +105,10 @@ async def extract(visit: Visit) -> Answer:
         raise Stop(404, "There is no such extract.")
     if not await visit.ask(lambda connection: board.belongs_to(connection, visit.person, code)):
         raise Stop(401 if visit.person is None else 404, f"Extracts of {code} are for its people and its node.")
-    folder = push_folder(visit.service.settings, date) / "extracts" / code
+    settings = visit.service.settings
+    if not visit.reader.is_staff and not await visit.ask(lambda connection: release.is_out(connection, settings, date)):
+        raise Stop(404, f"The push of {date} is not released yet. You will have a mail when it is.")
+    folder = push_folder(settings, date) / "extracts" / code
     return _sent(folder / name, folder, name)
 
 

@@ -26,7 +26,7 @@ from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.extracts import file_stem
 from otn_dagster.telemetry.push.extracts_list import CHANGES_FILE, TYPES
 from otn_dagster.telemetry.push.snapshot import push_folder
-from otn_dagster.tracker import board, facts, flows, items
+from otn_dagster.tracker import board, facts, flows, items, release
 from otn_dagster.tracker.mail import outbox, wording
 from otn_dagster.tracker.receipt import duplicates
 from otn_dagster.web.site.visits import HEADERS, Answer, Stop, Visit, address, page
@@ -258,7 +258,7 @@ async def show_push(visit: Visit) -> Answer:
 
     def ask(connection: Connection) -> tuple[board.Push, list[dict[str, Any]]]:
         codes = board.visible_projects(connection, reader)
-        return board.push(connection, reader, date), board.extracts(connection, date, codes)
+        return board.push(connection, reader, date), _out(visit, connection, board.extracts(connection, date, codes))
 
     push, extracts = await visit.ask(ask)
     rows = [{**row, "type": TYPES[row["extract_type"]]} for row in extracts]
@@ -281,10 +281,15 @@ async def show_push(visit: Visit) -> Answer:
         }
     )
     left_out = await visit.ask(lambda connection: _left_out(visit, connection, date))
+    settings = visit.service.settings
+    analyst = visit.person is not None and visit.person.role == "analyst"
+    looked = await visit.ask(lambda c: release.review(c, settings, date)) if analyst else None
     return visit.page(
         "push",
         files=files,
         left_out=left_out,
+        review=looked,
+        released=await visit.ask(lambda connection: release.of(connection, date)) if analyst else None,
         network=reader.is_staff,
         push=push,
         rows=rows,
@@ -292,6 +297,15 @@ async def show_push(visit: Visit) -> Answer:
         chart=_chart(push),
         cutoff=push.cutoffs[-1][1] if push.cutoffs else None,
     )
+
+
+def _out(visit: Visit, connection: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Extracts that the reader may know of: staff of all pushes, others of those that are released."""
+    if visit.reader.is_staff:
+        return rows
+    settings = visit.service.settings
+    out = {date for date in {row["push_date"] for row in rows} if release.is_out(connection, settings, str(date))}
+    return [row for row in rows if row["push_date"] in out]
 
 
 def _left_out(visit: Visit, connection: Connection, date: str) -> list[dict[str, Any]]:
@@ -368,7 +382,7 @@ async def show_project(visit: Visit) -> Answer:
             "contacts": board.contacts(connection, code) if belongs else [],
             "form": board.form_of(connection, code) if belongs else None,
             "datasets": board.items(connection, reader, board.Filter(collection=code), 500),
-            "extracts": board.extracts(connection, None, [code]),
+            "extracts": _out(visit, connection, board.extracts(connection, None, [code])),
             "serious": board.serious(connection, code) if belongs else {},
         }
 
