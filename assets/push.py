@@ -76,6 +76,7 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
         metadata={
             "dagster/row_count": frozen.rows,
             "rehearsal": frozen.rehearsal,
+            "revision": frozen.revision,
             "projects": frozen.table("projects").height,
             "partitions": len(frozen.detections),
             "tags": frozen.table("tags").height,

@@ -1,5 +1,5 @@
 """What waits for a person, and what people set right: ``held``, ``decide``, ``unmatch``, ``tag-end``, ``test-tag``, ``unlock``, and what
-a push leaves out: ``exclude``, ``include``, ``left-out``.
+a push leaves out: ``exclude``, ``include``, ``left-out``; how a push is mended: ``admit``, ``revise``.
 
 Belongs here: words and exit codes. Does not belong here: what a decision means (``telemetry/decisions.py``, ``telemetry/overrides.py``).
 """
@@ -110,6 +110,28 @@ def include(push_date: PushDate, what: What, subject: Subject, by: Who, why: Why
     with node() as config, database.connect(config.settings) as connection:
         exclusions.end(connection, config.settings, _date(push_date), what, subject, by, why)
     console.print(f"{what} {subject} is in the push of {push_date} again", markup=False)
+
+
+@app.command()
+def admit(
+    submission: Annotated[str, typer.Argument(help="The submission's key, as the board shows it.")], by: Who, why: Why
+) -> None:
+    """Let one file into the push under way after its cut-off: a correction that it needs. Then ask for a `revise`."""
+    from otn_dagster.tracker import mending
+
+    with node() as config, database.connect(config.settings) as connection:
+        push_date = mending.admit(connection, submission, by, why)
+    console.print(f"{submission} is let into the push of {push_date}", markup=False)
+
+
+@app.command()
+def revise(push_date: PushDate, by: Who, why: Why) -> None:
+    """Ask that the snapshot of a push be made again, of what is loaded now; then run `push` again. Not after its release."""
+    from otn_dagster.tracker import mending
+
+    with node() as config, database.connect(config.settings) as connection:
+        number = mending.revise(connection, config.settings, _date(push_date), by, why)
+    console.print(f"revision {number} of the push of {push_date} is made when the push runs again", markup=False)
 
 
 @app.command("left-out")

@@ -92,9 +92,8 @@ def ready(connection: Connection, stopped: Collection[str] = ()) -> list[tuple[S
             if submission.kind == "project" or submission.collectioncode not in forms_open:
                 found.append((submission, submission.submission_key))
         elif submission.state == "waiting":
-            if submission.node not in locked and (
-                submission.kind == "project" or submission.collectioncode in projects
-            ):
+            open_now = submission.node not in locked or cutoffs.admitted(connection, submission.submission_key)
+            if open_now and (submission.kind == "project" or submission.collectioncode in projects):
                 found.append((submission, f"{submission.submission_key} after {_occasion(connection, submission)}"))
         elif not decisions.is_asked(connection, submission.submission_key):
             said = decisions.answers(connection, submission.submission_key)
@@ -106,14 +105,15 @@ def ready(connection: Connection, stopped: Collection[str] = ()) -> list[tuple[S
 
 
 def _occasion(connection: Connection, submission: Submission) -> str:
-    """What ended the wait: the last push that finished on this node, or the project form that came."""
+    """What ended the wait: the last push that finished on this node, somebody who let it in, or the project form that came."""
     row = connection.execute(
         "select (select max(push_date)::text from platform.push_cutoffs where node = %s and finished_at is not null),"
         " (select submission_key from obis.otn_resources where collectioncode = %s)",
         [submission.node, submission.collectioncode],
     ).fetchone()
     assert row is not None
-    return f"{row[0]} {row[1]}"
+    let_in = cutoffs.admitted(connection, submission.submission_key)
+    return f"{row[0]} {row[1]}" + (f" let into {let_in}" if let_in else "")
 
 
 def note_failure(connection: Connection, submission: Submission, error: Exception) -> str:

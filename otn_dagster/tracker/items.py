@@ -179,7 +179,7 @@ def move(
         raise NotAllowed(f"{item.title} is {item.state}, which becomes {possible}, not {to}")
     if item.hold and not rule.on_hold:
         raise NotAllowed(f"{item.title} {flows.HOLDS[item.hold]} ({item.hold_why}): release it first")
-    if not rule.in_freeze and (push := frozen_for(connection, item.node)):
+    if not rule.in_freeze and (push := frozen_for(connection, item.node, item.subject)):
         raise NotAllowed(f"{item.title} stays {item.state}: {item.node} is frozen for the push of {push}")
     _check(rule, "", evidence)
     needed = max(rule.people, people or 0)
@@ -294,12 +294,13 @@ def describe(
     )
 
 
-def frozen_for(connection: Connection, node: str | None) -> str | None:
-    """The push for which a node's loading is frozen now."""
+def frozen_for(connection: Connection, node: str | None, subject: str = "") -> str | None:
+    """The push for which a node's loading is frozen now; not for a subject that was let in."""
     row = connection.execute(
-        "select push_date from platform.push_cutoffs where node = %s and cutoff <= platform.now() and finished_at is null"
+        "select push_date from platform.push_cutoffs c where node = %s and cutoff <= platform.now() and finished_at is null"
+        " and not exists (select 1 from platform.push_admissions a where a.push_date = c.push_date and a.submission_key = %s)"
         " order by push_date limit 1",
-        [node],
+        [node, subject],
     ).fetchone()
     return row[0].isoformat() if row else None
 

@@ -25,7 +25,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     Order as the field promotes them: stations, TRANSMITTER, RECEIVER, DOWNLOAD. Safe to repeat: one transaction, merged
     by natural key. Raises LoadingLocked during a push and HeldForPerson where information would be removed.
     """
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     rows = staging.read_typed(connection, submission)
     code = submission.collectioncode
     accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"

@@ -81,7 +81,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     Raises LoadingLocked during a push, BadFile where times cannot be (D2), HeldForPerson where a corrected file no longer
     has rows of the one before, Undecided where another file has the same detections some half hours earlier or later.
     """
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     parquet = submission.parquet(settings)
     impossible.stop_at_impossible_times(parquet, cutoffs.now(connection).replace(tzinfo=None))
     ensure_project_tables(connection, submission.collectioncode, "detections")

@@ -53,7 +53,7 @@ def load_raw(connection: Connection, settings: Settings, submission: Submission)
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> Counts:
     """Accept the events that are not loaded yet. Safe to repeat: an event is found by receiver, time, name and data."""
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     parquet = submission.parquet(settings)
     impossible.stop_at_impossible_times(parquet, cutoffs.now(connection).replace(tzinfo=None))
     ensure_project_tables(connection, submission.collectioncode, "events")
@@ -105,7 +105,7 @@ def load_drift(connection: Connection, settings: Settings, submission: Submissio
     A drift beyond the node's limit is not believed: it is written as not accepted and a person is asked. Safe to repeat:
     segments that come out the same are left alone, and so is a person's answer.
     """
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     limit = settings.node(submission.node).max_clock_drift_seconds_per_day
     drifts: list[Drift] = []
     for serial in receivers_of(settings, submission):
@@ -169,7 +169,7 @@ def _drift_of(connection: Connection, serial: str, limit: float, source: str) ->
 
 def load_config(connection: Connection, settings: Settings, submission: Submission) -> int:
     """Map codes and their code spaces into ``receiver_config`` (events-4). Safe to repeat: replaces this submission's rows."""
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     connection.execute("delete from platform.receiver_config where submission_key = %s", [submission.submission_key])
     rows = connection.execute(
         "select receiver_key, receiver, datetime, data from platform.events where submission_key = %s and description = 'Map'",
@@ -190,7 +190,7 @@ def load_downloads(connection: Connection, settings: Settings, submission: Submi
 
     The deployment is the last of that receiver that began before the upload. Safe to repeat: merged by catalognumber.
     """
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     uploads = connection.execute(
         """select distinct on (e.datetime, k.rcv_serial_no) m.collectioncode, m.catalognumber, k.rcv_serial_no, e.datetime, e.data
            from platform.events e join platform.receiver_keys k using (receiver_key)

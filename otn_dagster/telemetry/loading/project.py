@@ -51,7 +51,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     Raises LoadingLocked during a push, BadFile where the code belongs to another node, HeldForPerson where the form
     says less than the one before.
     """
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     project = form_of(connection, submission)
     owner = connection.execute(
         "select node from obis.otn_resources where collectioncode = %s", [submission.collectioncode]

@@ -27,7 +27,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     Safe to repeat: one transaction, merged by catalognumber. Raises LoadingLocked during a push and HeldForPerson where
     the corrected sheet would remove information.
     """
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     code = submission.collectioncode
     rows = staging.read_typed(connection, submission)
     accepted = decisions.answer(connection, Topic.REMOVAL, submission.submission_key) == "accept"

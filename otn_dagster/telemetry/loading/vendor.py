@@ -36,7 +36,7 @@ def load_raw(connection: Connection, settings: Settings, submission: Submission)
 
 def load(connection: Connection, settings: Settings, submission: Submission) -> tuple[int, int]:
     """(specifications written, tags whose end is known now). Safe to repeat: by transmitter and serial, the newest sheet stands."""
-    cutoffs.loading_allowed(connection, settings, submission.node)
+    cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
     reading = readings.of(connection, submission.submission_key)
     if reading is None:
         raise LookupError(f"{submission.submission_key} was not read: run raw_vendor")

@@ -105,6 +105,7 @@ def certify(
     document = {
         "push_date": certificate.push_date,
         "rehearsal": certificate.rehearsal,
+        "revision": snapshot.revision,
         "laws": {law: "kept" for law in certificate.laws},
         "counts": certificate.counts,
         "warnings": certificate.warnings,

@@ -161,12 +161,12 @@ def apply(frames: dict[str, pl.DataFrame], rows: Rows, before: Snapshot | None) 
 def _submissions(now: pl.DataFrame, rows: Rows, before: Snapshot | None) -> pl.DataFrame:
     """Each with why it is left out (``left_out``, null where it is not); those of the last push that stand again as they stood there."""
     codes = {entry["submission_no"]: str(entry["code"]) for entry in rows.entries if "submission_no" in entry}
-    marked = now.with_columns(
-        left_out=pl.col("submission_no").replace_strict(codes, default=None, return_dtype=pl.String)
-    )
+    mine = pl.col("submission_no").replace_strict(codes, default=None, return_dtype=pl.String)
+    there = pl.col("left_out") if "left_out" in now.columns else pl.lit(None, pl.String)
+    marked = now.with_columns(left_out=pl.coalesce(mine, there))
     if before is None or not rows.replaced:
         return marked
-    again = before.pushed().filter(pl.col("submission_no").is_in(rows.replaced)).select(now.columns)
+    again = before.pushed().filter(pl.col("submission_no").is_in(rows.replaced)).select(pl.exclude("left_out"))
     kept = marked.filter(~pl.col("submission_no").is_in(again["submission_no"].implode()))
     return pl.concat([kept, again.with_columns(left_out=pl.lit(None, pl.String))]).sort("submission_no")
 

@@ -25,6 +25,7 @@ class Why(StrEnum):
     ON_HOLD = "on_hold"
     NOT_VERIFIED = "not_verified"
     EXCLUDED = "excluded"
+    LATE = "late"  # loaded after the cut-off: it is of the next push
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from otn_dagster.database import Connection, Session
 from otn_dagster.telemetry import cutoffs, inputs
 from otn_dagster.telemetry.loading.keys import assign_keys
 from otn_dagster.telemetry.push import leaving_out
-from otn_dagster.telemetry.push.left_out import Gate, LeftOut
+from otn_dagster.telemetry.push.left_out import Gate, LeftOut, Scope, Why
 from otn_dagster.telemetry.push.tables import TABLES
 
 MANIFEST = "manifest.json"
@@ -65,6 +65,11 @@ class Snapshot:
         return sum(entry["rows"] for name, entry in self.manifest["files"].items() if name.startswith("detections/"))
 
     @property
+    def revision(self) -> int:
+        """Which of the push's snapshots it is; most pushes have one."""
+        return self.manifest.get("revision", 1)
+
+    @property
     def left_out(self) -> list[dict[str, Any]]:
         """What is loaded and not in it: scope, subject, collectioncode, code, why, and of a submission its number, kind, file and rows."""
         return self.manifest.get("left_out", [])
@@ -90,6 +95,20 @@ def read(settings: Settings, push_date: str) -> Snapshot:
         raise NothingToPush(f"the push of {push_date} has no snapshot; materialize push_snapshot first") from None
 
 
+def _keep_revision(folder: Path, existing: Snapshot) -> None:
+    """A snapshot and its certificate under the number of their revision, before the next takes their place. Safe to repeat."""
+    kept = folder / f"snapshot.{existing.revision}"
+    if not kept.exists():
+        with files.replacing_folder(kept) as aside:
+            shutil.copytree(
+                existing.folder, aside, copy_function=lambda a, b: link_or_copy(Path(a), Path(b)), dirs_exist_ok=True
+            )
+    certificate = folder / "certificate.json"
+    if certificate.exists():
+        files.write(folder / f"certificate.{existing.revision}.json", certificate.read_text(encoding="utf-8"))
+        certificate.unlink()
+
+
 def previous(settings: Settings, push_date: str) -> str | None:
     """The last push before this one that was a real one and reached its certificate."""
     dates = sorted((path.parent.name for path in settings.pushes_folder.glob("*/certificate.json")), reverse=True)
@@ -108,7 +127,9 @@ def freeze(connection: Connection, settings: Settings, push_date: str, gate: Gat
 
     gate: asked when nothing loads any more.
 
-    A real snapshot, once made, is returned as it is. A rehearsal's is made anew each time and is replaced by the real one.
+    A real snapshot, once made, is returned as it is, until somebody asks for its next revision: that is made of what is loaded then, and
+    the earlier ones stay beside it as ``snapshot.1``, ``snapshot.2``, with their certificates. A rehearsal's is made anew each time and is
+    replaced by the real one.
     """
     folder = push_folder(settings, push_date)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,21 +137,66 @@ def freeze(connection: Connection, settings: Settings, push_date: str, gate: Gat
         shutil.rmtree(leftover)
     cutoffs.wait_for_loading(connection)
     rehearsal = cutoffs.is_rehearsal(connection, settings, push_date)
-    if (folder / "snapshot" / MANIFEST).exists():
-        existing = read(settings, push_date)
-        if not existing.rehearsal:
+    revisions = cutoffs.revisions(connection, push_date)
+    existing = _newest(folder)
+    if existing and not existing.rehearsal:
+        if existing.revision > len(revisions) and existing.folder.name == "snapshot":
             return existing
+        return _revise(connection, settings, existing, gate)
     _refuse_what_came_later(connection, settings, push_date, rehearsal)
+    return _freeze(connection, settings, _manifest(connection, settings, push_date, rehearsal), gate)
+
+
+def _newest(folder: Path) -> Snapshot | None:
+    """The snapshot of a push; where a run was killed while a revision took its place, the revision before."""
+    kept = sorted(folder.glob("snapshot.*"), key=lambda path: int(path.suffix[1:]), reverse=True)
+    for place in (folder / "snapshot", *kept):
+        if (place / MANIFEST).exists():
+            return Snapshot(place, json.loads((place / MANIFEST).read_text(encoding="utf-8")))
+    return None
+
+
+def _revise(connection: Connection, settings: Settings, existing: Snapshot, gate: Gate) -> Snapshot:
+    """The next revision of a real snapshot: what was loaded after the cut-off stays as the revision before had it, unless it was let in."""
+    push_date = existing.manifest["push_date"]
+    _keep_revision(push_folder(settings, push_date), existing)
+    late = [
+        LeftOut(Scope.SUBMISSION, key, Why.LATE, "it is late") for key in cutoffs.late(connection, settings, push_date)
+    ]
+    return _freeze(connection, settings, _manifest(connection, settings, push_date, False), gate, late, existing)
+
+
+def _freeze(
+    connection: Connection,
+    settings: Settings,
+    manifest: dict[str, Any],
+    gate: Gate,
+    late: Sequence[LeftOut] = (),
+    earlier: Snapshot | None = None,
+) -> Snapshot:
+    """Write a snapshot aside, and put it in its place. earlier: the revision before, which has what is late as it was."""
+    push_date = manifest["push_date"]
+    folder = push_folder(settings, push_date)
     staging = folder / f".snapshot-{os.getpid()}"
     (staging / "detections").mkdir(parents=True)
-    manifest = _manifest(connection, settings, push_date, rehearsal)
     before = _before(settings, push_date, manifest)
-    out = leaving_out.find(connection, gate(connection), before)
-    tables = leaving_out.apply(_tables(connection, settings), out, before)
+    keys = {one.subject for one in late}
+    outs = [
+        (leaving_out.find(connection, late, earlier), earlier),
+        (leaving_out.find(connection, [one for one in gate(connection) if one.subject not in keys], before), before),
+    ]
+    tables = _tables(connection, settings)
+    for out, stands in outs:
+        tables = leaving_out.apply(tables, out, stands)
+    tables["submissions"] = tables["submissions"].filter(pl.col("left_out").ne_missing(Why.LATE))
     manifest["files"] = {
         f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in tables.items()
     }
-    manifest["files"] |= _freeze_detections(connection, settings, staging, manifest, out, before)
+    manifest["files"] |= _freeze_detections(connection, settings, staging, manifest, outs)
+    revisions = cutoffs.revisions(connection, push_date)
+    manifest["revision"] = len(revisions) + 1
+    manifest["revisions"] = [{"revision": one.revision, "by": one.asked_by, "why": one.why} for one in revisions]
+    out = outs[-1][0]
     manifest["left_out"] = [
         {**one, "rows": out.counted[one["submission_no"]]} if "kind" in one else one for one in out.entries
     ]
@@ -175,20 +241,14 @@ def _refuse_what_came_later(connection: Connection, settings: Settings, push_dat
     ).fetchone()
     assert row is not None
     first, count = row
-    last_cutoff = max(calendar.cutoff(push_date, node.time_zone) for node in settings.nodes)
     if count == 0:
         raise NothingToPush("nothing is loaded; put files into incoming/ and run `otn-dagster load`")
-    if rehearsal:
-        return
-    late = connection.execute(
-        "select count(*), min(submission_key) from platform.submissions where loaded_at > %s", [last_cutoff]
-    ).fetchone()
-    assert late is not None
-    if late[0]:
+    late = [] if rehearsal else cutoffs.late(connection, settings, push_date)
+    if late:
         raise NothingToPush(
-            f"the cut-off of {push_date} ({last_cutoff:%Y-%m-%d %H:%M} UTC) is past and {late[0]} submission(s) were loaded after it"
-            f" (the first loading was on {first:%Y-%m-%d}, the first late one is {late[1]}): what was loaded by then can no longer"
-            " be told apart. Push the next date instead."
+            f"the cut-off of {push_date} is past and {len(late)} submission(s) were loaded after it (the first loading was on"
+            f" {first:%Y-%m-%d}, the first late one is {late[0]}): what was loaded by then can no longer be told apart. Push the next date"
+            " instead."
         )
 
 
@@ -210,8 +270,7 @@ def _freeze_detections(
     settings: Settings,
     staging: Path,
     manifest: dict[str, Any],
-    out: leaving_out.Rows,
-    earlier: Snapshot | None,
+    outs: Sequence[tuple[leaving_out.Rows, Snapshot | None]],
 ) -> dict[str, Any]:
     """Partitions that changed, each in a short transaction of its own: one for all would hold a lock on every table of the network.
     Nothing loads meanwhile (``wait_for_loading``), so that together they are one moment.
@@ -225,17 +284,17 @@ def _freeze_detections(
         for code, year, version in versions:
             name = f"detections/{code}-{year}.parquet"
             before = known.get((name, version))
-            if before is not None and code not in out.by_code:
+            mine = [(out, stands) for out, stands in outs if code in out.by_code]
+            if before is not None and not mine:
                 link_or_copy(before[0], staging / name)
                 files[name] = before[1]
                 continue
             with session.transaction() as reading:
                 frame = inputs.detections(reading, sql.Identifier(code.lower(), f"detections_{year}"))
-            if code in out.by_code:  # not all that is loaded: another push must not take it for that
-                frame = leaving_out.detections(frame, code, f"{code}-{year}", out, earlier)
-                files[name] = write_parquet(frame, staging / name)
-            else:
-                files[name] = write_parquet(frame, staging / name) | {"version": version}
+            for out, stands in mine:
+                frame = leaving_out.detections(frame, code, f"{code}-{year}", out, stands)
+            # Not all that is loaded: another push must not take it for that.
+            files[name] = write_parquet(frame, staging / name) | ({} if mine else {"version": version})
     connection.execute("select 1")  # raises where the connection that kept loading out was lost meanwhile
     return files
 

@@ -73,7 +73,7 @@ def begin(connection: Connection, submission: Submission, actor: Actor) -> None:
         raise OnHold(
             f"{item.title} {flows.HOLDS[item.hold]}: {item.hold_why}. Release it in the tracker (item {item.item_id})."
         )
-    if item.state == "received" and not items.frozen_for(connection, submission.node):
+    if item.state == "received" and not items.frozen_for(connection, submission.node, submission.submission_key):
         if item.hold:
             items.release(connection, item.item_id, actor, "loading goes on")
         items.move(connection, item.item_id, "loading", actor, {"run": actor.run_id or actor.name})
@@ -123,7 +123,8 @@ def _situation(
         owner=item.owner,
         contact=contact_of(connection, submission.collectioncode) if item.owner is None else None,
         run=actor.run_id or "before the tracker",
-        frozen=submission.state == "waiting" and bool(items.frozen_for(connection, submission.node)),
+        frozen=submission.state == "waiting"
+        and bool(items.frozen_for(connection, submission.node, submission.submission_key)),
         step_done=step_done,
     )
     if submission.state != "loaded" or item.state not in ("received", "loading"):
@@ -135,7 +136,8 @@ def _situation(
         signed=bool(items.signatures(connection, item, "verified")),
         checked=_checks(connection, item),
         evidence={"rows": rows, "loaded at": loaded_at},
-        next_push=cutoffs.next_push(connection, submission.node, loaded_at),
+        next_push=cutoffs.admitted(connection, item.subject)
+        or cutoffs.next_push(connection, submission.node, loaded_at),
     )
 
 

@@ -68,7 +68,8 @@ _COLUMNS = cast(LiteralString, ", ".join(Mail.__dataclass_fields__))
 
 
 def write(connection: Connection, drafts: Iterable[Draft], mode: str, waits: bool = False) -> list[int]:
-    """Write mails; numbers of those that were not there yet. Safe to repeat: one row for each event, subject, push and recipient.
+    """Write mails; numbers of those that were not there yet. Safe to repeat: one row for each event, subject, push and recipient. One that
+    still waits takes the new words: its push was made again.
 
     waits: until their push is released.
     """
@@ -77,7 +78,9 @@ def write(connection: Connection, drafts: Iterable[Draft], mode: str, waits: boo
         digest = hashlib.sha256(draft.dedupe_key.encode()).hexdigest()[:32]
         row = connection.execute(
             "insert into platform.outbox (dedupe_key, event, subject, push_date, recipient, recipient_name, title, body_text, body_html,"
-            " message_id, state) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict (dedupe_key) do nothing returning mail_no",
+            " message_id, state) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict (dedupe_key) do update"
+            " set title = excluded.title, body_text = excluded.body_text, body_html = excluded.body_html where outbox.state = 'waiting'"
+            " returning mail_no, xmax = 0",
             [
                 draft.dedupe_key,
                 draft.event,
@@ -94,12 +97,16 @@ def write(connection: Connection, drafts: Iterable[Draft], mode: str, waits: boo
         ).fetchone()
         if row is None:
             continue
-        written.append(row[0])
-        for name in draft.extracts:
-            connection.execute(
-                "insert into platform.outbox_extracts values (%s, %s, %s)", [row[0], draft.push_date, name]
+        mail_no, is_new = row
+        connection.execute("delete from platform.outbox_extracts where mail_no = %s", [mail_no])
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "insert into platform.outbox_extracts values (%s, %s, %s)",
+                [(mail_no, draft.push_date, name) for name in draft.extracts],
             )
-        _log(connection, row[0], state, f"written: {draft.event}")
+        if is_new:
+            written.append(mail_no)
+            _log(connection, mail_no, state, f"written: {draft.event}")
     return written
 
 

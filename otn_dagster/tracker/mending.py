@@ -1,0 +1,43 @@
+"""Mending a push under way: what is let in after the cut-off, and a snapshot that is made again for it.
+
+Belongs here: who may do it when, and what follows for items. Does not belong here: the rows (``telemetry/cutoffs.py``), freezing
+(``telemetry/push/snapshot.py``).
+
+Source: what verification finds is fixed, then the push goes on (OTN node manager training, "Data Push").
+"""
+
+import datetime as dt
+
+from otn_dagster.config import Settings
+from otn_dagster.database import Connection
+from otn_dagster.explained import Unusable
+from otn_dagster.telemetry import cutoffs
+from otn_dagster.telemetry.push import snapshot
+from otn_dagster.tracker import flows, items, release
+
+
+def admit(connection: Connection, submission_key: str, who: str, why: str) -> str:
+    """Let one submission into the push under way; which push that is. Raises as ``cutoffs.admit``."""
+    push_date = cutoffs.admit(connection, submission_key, who, why)
+    item = items.find(connection, flows.SUBMISSION, submission_key)
+    if item and item.state == "verified":  # it was meant for the next push
+        says = f"it was let into the push of {push_date}"
+        items.describe(connection, item.item_id, flows.Blocker.NEXT_PUSH, says, dt.date.fromisoformat(push_date))
+    return push_date
+
+
+def revise(connection: Connection, settings: Settings, push_date: str, who: str, why: str) -> int:
+    """Ask for the next revision of a real push that is not released; its number. Raises Unusable otherwise."""
+    if release.of(connection, push_date):
+        raise Unusable(f"the push of {push_date} is released: what went out is mended by the next push")
+    try:
+        frozen = snapshot.read(settings, push_date)
+    except snapshot.NothingToPush:
+        frozen = None
+    if frozen is None or frozen.rehearsal:
+        raise Unusable(f"the push of {push_date} is not frozen: whatever is loaded by its cut-off is in it")
+    if frozen.revision <= len(cutoffs.revisions(connection, push_date)):
+        return (
+            len(cutoffs.revisions(connection, push_date)) + 1
+        )  # it was asked for already, and is made when the push runs again
+    return cutoffs.ask_revision(connection, push_date, who, why)
