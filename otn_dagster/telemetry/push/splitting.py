@@ -24,7 +24,9 @@ from otn_dagster.telemetry import rules
 from otn_dagster.telemetry.push.matching import Matches
 
 ROWS_PER_PIECE = 400_000
-ROWS_AT_ONCE = 500_000  # of the matches, while they are parted: each stands in two extracts at most
+ROWS_AT_ONCE = (
+    1_000_000  # of the matches, while they are parted: each stands in two extracts at most; fewer are many small writes
+)
 PREFIX, SECONDS_KEPT = ".split-", 86_400
 OUTCOMES_OF = {
     "t": [rules.MATCHED, rules.MATCHED_OWN],
@@ -142,10 +144,17 @@ def _sizes(matches: Matches, places: _Places) -> np.ndarray:
 
 
 def _matches(matches: Matches) -> Iterator[pl.DataFrame]:
+    """All rows, bucket after bucket, as many at once as are worth writing."""
+    held: list[pl.DataFrame] = []
     for bucket in matches.buckets:
         with pq.ParquetFile(bucket) as file:
-            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-                yield cast(pl.DataFrame, pl.from_arrow(batch))
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=COLUMNS):
+                held.append(cast(pl.DataFrame, pl.from_arrow(batch)))
+                if sum(some.height for some in held) >= ROWS_AT_ONCE:
+                    yield pl.concat(held)
+                    held = []
+    if held:
+        yield pl.concat(held)
 
 
 def _pieces_of(sizes: list[int], most: int) -> pl.Series:
@@ -172,7 +181,6 @@ def _spill(matches: Matches, places: _Places, piece_of: pl.Series, folder: Path)
         writers[piece].write_table(table)
 
     try:
-        rows = pl.DataFrame()
         for some in _matches(matches):
             rows = places.rows(some)
             piece = pieces[rows["number"].to_numpy()]
