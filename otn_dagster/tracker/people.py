@@ -26,7 +26,7 @@ class Role(StrEnum):
     ANALYST = "analyst"
 
 
-INVITATION_DAYS = 7
+INVITATION_DAYS = 7  # by a manager; a link that somebody asked for works for a day
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 200
 MOST_FAILURES, FAILURE_MINUTES = 10, 15
 _SCRYPT = (15, 8, 3)  # log2 of N, r, p: OWASP's; kept with each password, so that they can be raised
@@ -74,6 +74,37 @@ def invite(connection: Connection, email: str, name: str, role: str, nodes: list
         [email, name, role, nodes, by, _digest(token), INVITATION_DAYS],
     )
     connection.execute("delete from platform.sign_ins where email = %s", [email])
+    return token
+
+
+def may_choose(connection: Connection, email: str) -> str | None:
+    """The name of whom this address belongs to, where it may choose a password by itself: an account that stands, or somebody whom a
+    project's form names; None for everybody else.
+    """
+    row = connection.execute(
+        "select name, disabled_at is null from platform.people where email = %(email)s union all"
+        " (select name, true from obis.contacts join obis.contacts_projects using (contact_pk) where lower(email) = %(email)s limit 1)"
+        " limit 1",
+        {"email": email},
+    ).fetchone()
+    return row[0] if row and row[1] else None
+
+
+def code_of(connection: Connection, email: str) -> str | None:
+    """A code for choosing a password, for a day; a reader's account is made where there is none. None where that may not be.
+
+    The password and the sessions that there are stay until the code is used; an earlier code ends.
+    """
+    name = may_choose(connection, email)
+    if name is None:
+        return None
+    token = secrets.token_urlsafe(32)
+    connection.execute(
+        "insert into platform.people (email, name, role, nodes, made_by, invitation_sha256, invitation_until)"
+        " values (%s, %s, 'reader', '{}', 'the person', %s, clock_timestamp() + interval '1 day') on conflict (email) do update"
+        " set invitation_sha256 = excluded.invitation_sha256, invitation_until = excluded.invitation_until",
+        [email, name, _digest(token)],
+    )
     return token
 
 

@@ -1,5 +1,6 @@
 """Mails: one for each event and person, none twice, none marked sent that was not, every doubtful one listed."""
 
+import dataclasses
 import datetime as dt
 import multiprocessing
 import random
@@ -262,7 +263,9 @@ def test_copies_go_to_nobody_who_is_not_allowed():
     from otn_dagster.tracker.mail import sending
 
     mail = MailSettings(mode="allowlist", allowlist=["@example.org"], cc=["a@example.org", "b@elsewhere.net"])
-    assert sending._copies(mail) == ["a@example.org"]
+    one = outbox.Mail(**dict.fromkeys(outbox.Mail.__dataclass_fields__, None) | {"event": "extracts"})  # type: ignore[arg-type]
+    assert sending._copies(mail, one) == ["a@example.org"]
+    assert sending._copies(mail, dataclasses.replace(one, event="password")) == []
 
 
 def test_a_push_is_completed_again_when_a_mail_ends_otherwise(pushed: Node):

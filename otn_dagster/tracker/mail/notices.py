@@ -20,12 +20,13 @@ from otn_dagster.live.silence import Notice
 from otn_dagster.telemetry.push.attention import read_warnings
 from otn_dagster.telemetry.push.extracts import file_stem
 from otn_dagster.telemetry.push.extracts_list import TYPES
+from otn_dagster.tracker import people
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.items import Item
 from otn_dagster.tracker.mail import outbox, wording
 from otn_dagster.tracker.mail.outbox import Draft
 
-MOST_PEOPLE, MOST_ASKED_A_DAY = 20, 20
+MOST_PEOPLE, MOST_ASKED_A_DAY, MOST_LINKS_A_DAY = 20, 20, 3
 logger = logging.getLogger(__name__)
 ADDRESS = re.compile(r"[^@\s<>,;:\"\\]+@[A-Za-z0-9.-]+")
 
@@ -114,6 +115,22 @@ def needs_researcher(connection: Connection, settings: TrackerSettings, item: It
         ]
 
     return _write_or_log(connection, settings, make)
+
+
+def password(connection: Connection, settings: TrackerSettings, email: str, at: dt.datetime) -> list[int]:
+    """Whoever may choose a password is sent a link to do so: one an hour and address, three a day. Others are sent nothing."""
+    email = email.strip().lower()
+    name = people.may_choose(connection, email) if ADDRESS.fullmatch(email) else None
+    row = connection.execute(
+        "select count(*) from platform.outbox where event = 'password' and recipient = %s"
+        " and created_at > clock_timestamp() - interval '1 day'",
+        [email],
+    ).fetchone()
+    if name is None or (row and row[0] >= MOST_LINKS_A_DAY):
+        return []
+    values = {"name": name, "code": outbox.CODE, "web_url": settings.web_url}
+    subject = f"{email} {at:%Y-%m-%dT%H}"
+    return _write_or_log(connection, settings, lambda: [_draft("password", subject, email, values, name=name)])
 
 
 def failure(

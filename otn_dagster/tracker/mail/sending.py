@@ -8,6 +8,7 @@ uncertain. Until the last dot of a message is sent, a failure is certain: the se
 """
 
 import contextlib
+import dataclasses
 import datetime as dt
 import os
 import re
@@ -24,6 +25,7 @@ import psycopg
 from otn_dagster import database
 from otn_dagster.config import Settings
 from otn_dagster.database import OUTBOX_LOCK
+from otn_dagster.tracker import people
 from otn_dagster.tracker.configuration import MailSettings
 from otn_dagster.tracker.mail import outbox
 from otn_dagster.tracker.mail.outbox import Mail
@@ -88,13 +90,22 @@ def _claim(connection: psycopg.Connection, mail: MailSettings) -> Mail | None:
         full = mail.mode in ("live", "allowlist") and outbox.sent_today(connection) >= mail.most_a_day
         row = connection.execute(
             "select mail_no from platform.outbox where state = 'pending' and next_at <= clock_timestamp()"
-            " and (not %s or event in ('failure', 'silence', 'reminder')) order by mail_no limit 1 for update",
-            [full],
+            " and (not %s or event = any(%s)) order by mail_no limit 1 for update",
+            [full, list(outbox.UNCOUNTED)],
         ).fetchone()
         if row is None:
             return None
         outbox.set_state(connection, row[0], "sending", f"attempt in mode {mail.mode}")
-        return outbox.get(connection, row[0])
+        one = outbox.get(connection, row[0])
+        return _with_code(connection, one) if one.event == "password" and mail.mode in ("live", "allowlist") else one
+
+
+def _with_code(connection: psycopg.Connection, one: Mail) -> Mail:
+    """A mail with a fresh code in its place: it is kept nowhere but as a hash."""
+    code = people.code_of(connection, one.recipient) or "(no code: the account has ended)"
+    return dataclasses.replace(
+        one, body_text=one.body_text.replace(outbox.CODE, code), body_html=one.body_html.replace(outbox.CODE, code)
+    )
 
 
 def _send(server: "_Server", mail: MailSettings, one: Mail) -> tuple[str, str, dt.timedelta | None]:
@@ -108,7 +119,7 @@ def _send(server: "_Server", mail: MailSettings, one: Mail) -> tuple[str, str, d
     except (ValueError, UnicodeError) as error:
         return "failed", f"no mail can be made of it: {error}", None
     try:
-        return "sent", server.deliver(message, [one.recipient, *_copies(mail)]), None
+        return "sent", server.deliver(message, [one.recipient, *_copies(mail, one)]), None
     except Uncertain as doubt:
         return "uncertain", str(doubt), None
     except NotDelivered as failure:
@@ -123,7 +134,10 @@ def is_allowed(mail: MailSettings, recipient: str) -> bool:
     return recipient.lower() in allowed or f"@{recipient.lower().rpartition('@')[2]}" in allowed
 
 
-def _copies(mail: MailSettings) -> list[str]:
+def _copies(mail: MailSettings, one: Mail) -> list[str]:
+    """Who gets a copy; of a mail with a code nobody does."""
+    if one.event == "password":
+        return []
     return [address for address in mail.cc if mail.mode == "live" or is_allowed(mail, address)]
 
 
@@ -132,7 +146,7 @@ def message_of(mail: MailSettings, one: Mail) -> EmailMessage:
     message = EmailMessage(policy=SMTP)
     message["From"] = mail.sender
     message["To"] = formataddr((one.recipient_name or "", one.recipient))
-    if copies := _copies(mail):
+    if copies := _copies(mail, one):
         message["Cc"] = ", ".join(copies)
     message["Subject"] = one.title
     message["Date"] = format_datetime(dt.datetime.now(dt.UTC))

@@ -1,4 +1,4 @@
-"""Signing in and out, and choosing a password with an invitation.
+"""Signing in and out, and choosing a password with an invitation, or with a link that the person asked for.
 
 Belongs here: their pages and cookies. Does not belong here: accounts (``tracker/people.py``).
 
@@ -6,6 +6,7 @@ The session's cookie is read by no script, is sent to this site only, and over T
 carries a token of its own, kept in a cookie, so that nobody can sign somebody else in as himself.
 """
 
+import datetime as dt
 import hmac
 import re
 import secrets
@@ -17,10 +18,12 @@ from starlette.routing import Route
 
 from otn_dagster.live.configuration import Limits
 from otn_dagster.tracker import people
+from otn_dagster.tracker.mail import notices, wording
 from otn_dagster.tracker.people import BadSignIn
-from otn_dagster.web.site.visits import SESSION, Stop, Visit, page, read_form, redirect
+from otn_dagster.web.site.visits import HEADERS, SESSION, Stop, Visit, page, read_form, redirect
 
 FORM = "otn_form"
+SCRIPT = wording.OWN / "pages" / "invitation.js"
 FROM_A_PLACE, EVERYBODY = Limits(requests_per_second=2), Limits(requests_per_second=10)
 _LOCAL = re.compile(r"/tracker(/[A-Za-z0-9._~/-]*)?")
 
@@ -30,7 +33,7 @@ def _cookie(visit: Visit, answer: Response, name: str, value: str, seconds: int)
     answer.set_cookie(name, value, max_age=seconds, path="/", secure=visit.is_secure, httponly=True, samesite="lax")
 
 
-def _form_page(visit: Visit, template: str, status: int = 200, **values: str) -> Response:
+def _form_page(visit: Visit, template: str, status: int = 200, **values: object) -> Response:
     token = secrets.token_urlsafe(24)
     answer = visit.page_now(template, status, sign_in_token=token, **values)
     _cookie(visit, answer, FORM, token, 3600)
@@ -98,8 +101,10 @@ async def sign_out(visit: Visit) -> Response:
 
 @page
 async def show_invitation(visit: Visit) -> Response:
-    """GET invitation: its code is pasted, so that no log of addresses has it."""
-    return _form_page(visit, "invitation", problem="")
+    """GET invitation: its code is pasted, or stands behind the # of a link, so that no log of addresses has it."""
+    answer = _form_page(visit, "invitation", problem="")
+    answer.headers["Content-Security-Policy"] += "; script-src 'self'"
+    return answer
 
 
 @page
@@ -117,6 +122,31 @@ async def accept_invitation(visit: Visit) -> Response:
     return redirect("/tracker/sign-in")
 
 
+@page
+async def show_password(visit: Visit) -> Response:
+    """GET password: for whoever has none, or forgot it."""
+    return _form_page(visit, "password", asked=False, sends=_sends(visit))
+
+
+@page
+async def ask_password(visit: Visit) -> Response:
+    """POST password: the answer is the same whether the address is known."""
+    fields = await _fields(visit)
+    email, settings, now = fields.get("email", "")[:254], visit.settings, dt.datetime.now(dt.UTC)
+    if _sends(visit):
+        await visit.ask(lambda connection: notices.password(connection, settings, email, now))
+    return _form_page(visit, "password", asked=_sends(visit), sends=_sends(visit))
+
+
+def _sends(visit: Visit) -> bool:
+    return visit.settings.mail.mode in ("live", "allowlist")
+
+
+async def script(_: Request) -> Response:
+    """GET the script of the invitation's page."""
+    return Response(SCRIPT.read_text(encoding="utf-8"), 200, HEADERS, "text/javascript; charset=utf-8")
+
+
 async def home(request: Request) -> Response:
     """GET /: the board."""
     return redirect("/tracker")
@@ -127,6 +157,9 @@ routes = [
     Route("/tracker/sign-in", show_sign_in, methods=["GET"]),
     Route("/tracker/sign-in", sign_in, methods=["POST"]),
     Route("/tracker/sign-out", sign_out, methods=["POST"]),
+    Route("/tracker/password", show_password, methods=["GET"]),
+    Route("/tracker/password", ask_password, methods=["POST"]),
+    Route("/tracker/invitation.js", script, methods=["GET"]),
     Route("/tracker/invitation", show_invitation, methods=["GET"]),
     Route("/tracker/invitation", accept_invitation, methods=["POST"]),
 ]
