@@ -6,6 +6,11 @@ import pytest
 
 from otn_dagster import decisions
 from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry.checks import detections as d_checks
+from otn_dagster.telemetry.checks.registry import Evidence
+from otn_dagster.telemetry.loading import detections
+from otn_dagster.telemetry.push import snapshot
+from otn_dagster.telemetry.push.shared import Shared
 from tests.support.node import Node, table_dump
 from tests.support.sheets import BAD_FILES, deployments, fill, tag_sheet, vue
 
@@ -133,6 +138,31 @@ def test_the_same_data_from_another_project_is_a_duplicate(shark: Node):
     shark.drop("OTN/GULF/detections", "b.csv", vue("2024-07-03T10:00:00 VR2W-111 A69-1602-100"))
     shark.load()
     assert shark.value("select count(*) from platform.detections") == 3
+
+
+def test_double_reporting_is_seen_though_the_rows_were_dropped(node: Node):
+    """Rows that another project had sent are not loaded again; D25 names both projects, of the submission and of the push."""
+    node.drop_form("HFX")
+    node.drop_form("NSBS")
+    rows = [f"2024-07-0{day}T10:00:00 VR2W-111 A69-1602-100" for day in range(1, 6)]
+    for code, some in (("HFX", rows[:4]), ("NSBS", rows[1:])):
+        node.drop(f"OTN/{code}/detections", f"{code}.csv", vue(*some))
+    for _ in range(2):  # loading it again counts nothing twice
+        node.load()
+    keys = dict(node.rows("select collectioncode, submission_key from platform.submissions where kind = 'detections'"))
+    again = "select duplicate_rows from platform.submissions where submission_key = %s"
+    first, second = sorted(keys, key=lambda code: node.value(again, keys[code]))
+    assert node.value(again, keys[second]) == 3
+    with node.connect() as connection:
+        for key in keys.values():
+            detections.load(connection, node.settings, submissions.get(connection, key))
+        evidence = Evidence(connection, node.settings, submissions.get(connection, keys[second]))
+        assert [dict(row) for row in d_checks.double_reporting.function(evidence)] == [
+            {"receiver": "111", "also_in": keys[first], "detections": 3}
+        ]
+    folder = node.push()
+    found = Shared(snapshot.read(node.settings, folder.name)).detections.rows()
+    assert sorted(found) == sorted([(first, "111", keys[second], 3), (second, "111", keys[first], 3)])
 
 
 def test_a_redeployed_receiver_is_where_it_was_deployed_last(node: Node):

@@ -356,7 +356,7 @@ def second_look(evidence: Evidence) -> Rows:
     warns=True,
 )
 def double_reporting(evidence: Evidence) -> Rows:
-    return evidence.rows(
+    standing = evidence.rows(
         """select d.receiver, s.submission_key as also_in, count(*) as detections from {mine} d
            join {detections} o on o.receiver_key = d.receiver_key and o.datetime = d.datetime
                and o.transmitter_key = d.transmitter_key and o.submission_no <> d.submission_no and o.withdrawn_at is null
@@ -365,3 +365,11 @@ def double_reporting(evidence: Evidence) -> Rows:
         evidence.code,
         evidence.submission.submission_no,
     )
+    dropped = evidence.rows(
+        """select k.rcv_serial_no as receiver, s.submission_key as also_in, r.row_count as detections from platform.repeated_rows r
+           join platform.submissions s on s.submission_no = r.other_submission_no and s.collectioncode <> %s
+           join platform.receiver_keys k on k.receiver_key = r.receiver_key where r.submission_key = %s order by 3 desc""",
+        evidence.code,
+        evidence.submission.submission_key,
+    )
+    return [*standing, *dropped]

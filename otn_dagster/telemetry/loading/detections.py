@@ -95,6 +95,7 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     if withdrawn:
         _gather_known(connection, keys)  # what was withdrawn is not there to be repeated
     _find_repeated(connection, submission)
+    _note_repeated(connection, submission, own)
     by_year = {}
     for (year,) in connection.execute(
         "select distinct extract(year from datetime)::int from staged order by 1"
@@ -235,6 +236,25 @@ def _find_repeated(connection: Connection, submission: Submission) -> None:
         {"mine": mine, "second": SECOND},
     )
     connection.execute("create index on repeated (row_number)")
+
+
+def _note_repeated(connection: Connection, submission: Submission, own: int) -> None:
+    """Whose rows the file repeats, by receiver: they are not loaded again, and double reporting (D25) is seen by this alone.
+
+    own: the submission that this one replaces, or itself. Safe to repeat.
+    """
+    connection.execute("delete from platform.repeated_rows where submission_key = %s", [submission.submission_key])
+    connection.execute(
+        """insert into platform.repeated_rows
+           select %(key)s, submission_no, receiver_key, count(*) from (
+               select distinct on (r.row_number) r.row_number, r.receiver_key, k.submission_no
+               from repeated r join known k on k.receiver_key = r.receiver_key and k.transmitter_key = r.transmitter_key
+                   and date_trunc('second', k.datetime) = date_trunc('second', r.datetime)
+                   and k.sensor_value is not distinct from r.sensor_value
+               where k.submission_no not in (%(own)s, %(mine)s) order by r.row_number, k.submission_no) found
+           group by submission_no, receiver_key""",
+        {"key": submission.submission_key, "own": own, "mine": submission.submission_no},
+    )
 
 
 def _withdraw_missing(connection: Connection, submission: Submission) -> int:

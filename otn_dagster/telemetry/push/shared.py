@@ -47,13 +47,19 @@ class Shared:
 
     @cached_property
     def detections(self) -> pl.DataFrame:
-        """How many detections of a project another sent too: project, rcv_serial_no, also_in (its submission), detections."""
+        """How many detections of a project another sent too: project, rcv_serial_no, also_in (its submission), detections.
+
+        Those that stand twice, and those that were dropped when they came because they stood already.
+        """
         counted = _also_sent(rows_that_repeat(self.snapshot))
         files = self.snapshot.table("submissions").select(other="submission_no", also_in="submission_key")
         named = counted.join(files, on="other").join(self.snapshot.table("receivers"), on="receiver_key")
-        return named.select("project", "rcv_serial_no", "also_in", "detections").sort(
-            "rcv_serial_no", "also_in", "project"
-        )
+        columns = ["project", "rcv_serial_no", "also_in"]
+        found = [named.select(*columns, pl.col("detections").cast(pl.Int64))]
+        if "repeated.parquet" in self.snapshot.manifest["files"]:  # snapshots of before have none
+            found.append(self.snapshot.table("repeated"))
+        every = pl.concat(found).group_by(columns).agg(pl.col("detections").sum())
+        return every.sort("rcv_serial_no", "also_in", "project")
 
 
 def rows_that_repeat(snapshot: Snapshot) -> pl.DataFrame:

@@ -140,6 +140,7 @@ TABLES = [
             "point_of_contact": KEY,
         },
     ),
+    Table("repeated", {"project": TEXT, "rcv_serial_no": TEXT, "also_in": TEXT, "detections": TIME}),
     Table("overrides", {"action": TEXT, "subject": TEXT, "decided_by": TEXT, "decided_why": TEXT}),
     Table(
         "sensor_specs",
