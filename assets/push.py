@@ -22,6 +22,7 @@ from otn_dagster.telemetry.push import (
     extracts_list,
     matching,
     snapshot,
+    sources,
     verification,
 )
 from otn_dagster.telemetry.push.pictures import REPORTS
@@ -140,7 +141,9 @@ def matches(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lak
 class ListConfig(dg.Config):
     """What may be said when the list is made."""
 
-    git_issue_link: str | None = None
+    git_issue_link: str | None = Field(
+        default=None, description="One link for all extracts; without it each names the items of what changed it."
+    )
 
 
 @dg.asset(
@@ -158,8 +161,15 @@ def detection_extracts_list(
     listed = extracts_list.write_list(
         lake.matches(date), before[1] if before else None, lake.snapshot(date).table("projects"), lake.folder(date)
     )
+    changed_by = sources.of_extracts(lake.snapshot(date), before[0] if before else None, lake.matches(date), listed)
     with database.connect() as connection:
-        extracts_list.record_list(connection, listed, date, config.git_issue_link)
+        given = config.git_issue_link
+        links = (
+            dict.fromkeys(listed["detection_extract"], given)
+            if given
+            else follow_pushes.links(connection, changed_by, database.config.tracker.web_url)
+        )
+        extracts_list.record_list(connection, listed, date, links)
     metadata: dict = {
         "dagster/row_count": listed.height,
         "since": before[0].manifest["push_date"] if before else "the beginning",

@@ -36,11 +36,13 @@ from otn_dagster.telemetry.push import (
     extracts_list,
     matching,
     snapshot,
+    sources,
     verification,
 )
 from otn_dagster.telemetry.push.report import write_reports
 from otn_dagster.telemetry.push.shared import Shared
 from otn_dagster.telemetry.push.snapshot import Snapshot
+from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.mail import notices, sending
 
 FIRST, SECOND = "2026-02-19", "2026-06-18"
@@ -136,7 +138,15 @@ def push(settings: Any, server: EmbeddedServer, date: str) -> dict[str, Any]:
     found = steps.take("match", lambda: matching.match(frozen, folder, before))
     projects = frozen.table("projects")
     listed = steps.take("list", lambda: extracts_list.write_list(found, before and before[1], projects, folder))
-    steps.take("list into the database", lambda: connected(lambda c: extracts_list.record_list(c, listed, date, None)))
+    changed_by = steps.take(
+        "what changed what", lambda: sources.of_extracts(frozen, before and before[0], found, listed)
+    )
+    steps.take(
+        "list into the database",
+        lambda: connected(
+            lambda c: extracts_list.record_list(c, listed, date, follow_pushes.links(c, changed_by, "http://x"))
+        ),
+    )
     context = extracts.Context.of(frozen, found)
     codes = projects["collectioncode"].sort().to_list()
     steps.take("extracts", lambda: delivering.write_extracts(context, listed, codes, folder))

@@ -201,3 +201,23 @@ def test_the_commands_and_the_page_of_the_push_say_what_is_left_out(going_on: No
         page = site.person("analyst@example.org", "analyst").get(f"/tracker/pushes/{NEXT_PUSH}").text
     assert "Left out" in page and "c.csv (detections)" in page and "changes of its animals and tags" in page
     assert run("include", NEXT_PUSH, "tracker", "HFX", *who) == 2  # it is frozen
+
+
+def test_every_extract_names_the_items_of_what_changed_it(going_on: Node):
+    """Files with rows in it, and sheets of its project; nothing that an earlier push had."""
+    links = "select extract_type, git_issue_link from obis.detection_extracts_list where push_date = %s"
+
+    def named(date: str) -> dict[str, set[int]]:
+        return {
+            kind: {int(one.rsplit("/", 1)[-1]) for one in text.split()} for kind, text in going_on.rows(links, date)
+        }
+
+    def numbers(*names: str) -> set[int]:
+        return {item_of(going_on, name).item_id for name in names}
+
+    assert named(PAST_PUSH) == {"t": numbers("tags.csv", "a.csv")}
+    going_on.drop("OTN/HFX/detections", "b.csv", vue("2024-07-11T10:00:00 VR2W-111 A69-1602-100"))
+    going_on.drop("OTN/HFX/detections", "c.csv", vue("2024-07-12T10:00:00 VR2W-111 A69-1602-999"))
+    load(going_on)
+    push(going_on)
+    assert named(NEXT_PUSH) == {"t": numbers("b.csv"), "u": numbers("c.csv")}

@@ -234,7 +234,7 @@ def test_doing_a_step_of_a_push_again_keeps_who_was_told(pushed: Node):
     folder = pushed.settings.pushes_folder / PAST_PUSH
     listed = pl.read_parquet(folder / extracts_list.LIST_FILE)
     with pushed.connect() as connection:
-        extracts_list.record_list(connection, listed, PAST_PUSH, None)
+        extracts_list.record_list(connection, listed, PAST_PUSH, {})
     assert pushed.value("select bool_and(completed and notified_at is not null) from obis.detection_extracts_list")
 
 

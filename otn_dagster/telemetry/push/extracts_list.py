@@ -11,6 +11,7 @@ from __future__ import annotations
 
 # Ibis columns have no types that a checker could know.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,8 +105,11 @@ def write_list(matches: Matches, before: Matches | None, projects: pl.DataFrame,
     return extracts
 
 
-def record_list(connection: Connection, extracts: pl.DataFrame, push_date: str, git_issue_link: str | None) -> None:
-    """The list into ``obis.detection_extracts_list``, in one transaction. Safe to repeat: who was told stays written there."""
+def record_list(connection: Connection, extracts: pl.DataFrame, push_date: str, links: Mapping[str, str]) -> None:
+    """The list into ``obis.detection_extracts_list``, in one transaction. Safe to repeat: who was told stays written there.
+
+    links: of an extract by its name, where one reads of what changed it (``git_issue_link``, as OTN's list has it).
+    """
     connection.execute(
         "delete from obis.detection_extracts_list where push_date = %s and not detection_extract = any(%s)",
         [push_date, extracts["detection_extract"].to_list()],
@@ -116,7 +120,7 @@ def record_list(connection: Connection, extracts: pl.DataFrame, push_date: str, 
             " withdrawn, push_date, git_issue_link) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " on conflict (push_date, detection_extract) do update set added = excluded.added, changed = excluded.changed,"
             " withdrawn = excluded.withdrawn, git_issue_link = coalesce(excluded.git_issue_link, detection_extracts_list.git_issue_link)",
-            [(*row, push_date, git_issue_link) for row in extracts.iter_rows()],
+            [(*row, push_date, links.get(row[0])) for row in extracts.iter_rows()],
         )
 
 

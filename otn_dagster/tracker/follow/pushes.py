@@ -31,6 +31,7 @@ from otn_dagster.tracker.mail import outbox
 
 logger = logging.getLogger(__name__)
 PUSHES = Actor("pushes")
+MOST_LINKS = 10  # of one extract
 SUMMARIES = ("discovery", "erddap", "geoserver")
 
 
@@ -45,6 +46,25 @@ def left_out(connection: Connection, snapshot: Snapshot) -> None:
             says = f"it was left out of the push of {push_date}"
             following = cutoffs.next_push(connection, item.node, None)
             items.describe(connection, item.item_id, Blocker.NEXT_PUSH, says, following)
+
+
+def links(connection: Connection, changed_by: pl.DataFrame, web_url: str) -> dict[str, str]:
+    """Of every extract the pages of the items that changed it, the newest first. changed_by: as ``sources.of_extracts`` gives it."""
+    keys = changed_by["submission_key"].unique().to_list()
+    numbers = dict(
+        connection.execute(
+            "select subject, item_id from platform.tracker_items where flow = 'submission' and subject = any(%s)",
+            [keys],
+        ).fetchall()
+    )
+    found: dict[str, list[int]] = {}
+    for extract, key in changed_by.iter_rows():
+        if key in numbers:
+            found.setdefault(extract, []).append(numbers[key])
+    return {
+        extract: " ".join(f"{web_url}/tracker/items/{number}" for number in sorted(items, reverse=True)[:MOST_LINKS])
+        for extract, items in found.items()
+    }
 
 
 def matched(connection: Connection, snapshot: Snapshot, matches: Matches, actor: Actor) -> list[Item]:
