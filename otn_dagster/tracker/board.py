@@ -331,10 +331,17 @@ class Push:
     burn_down: list[tuple[dt.date, int]]
 
 
-def pushes(connection: Connection) -> list[tuple[dt.date, dt.datetime, bool]]:
-    """(push date, last cut-off, whether it is finished), the newest first."""
+def pushes(connection: Connection) -> list[tuple[dt.date, dt.datetime, str]]:
+    """(push date, last cut-off, how it stands: ahead, locked, unlocked, waits, released), the newest first.
+
+    unlocked: loading is open again, and nobody was told; it waits where its mails wait for the release.
+    """
     return connection.execute(
-        "select push_date, max(cutoff), bool_and(finished_at is not null) from platform.push_cutoffs group by 1 order by 1 desc"
+        """select push_date, max(cutoff), case when bool_or(r.push_date is not null) then 'released'
+               when bool_or(t.push_date is not null) then 'waits' when bool_and(finished_at is not null) then 'unlocked'
+               when max(cutoff) <= platform.now() then 'locked' else 'ahead' end
+           from platform.push_cutoffs left join platform.push_releases r using (push_date)
+           left join platform.tracker_pushes t using (push_date) group by 1 order by 1 desc"""
     ).fetchall()
 
 

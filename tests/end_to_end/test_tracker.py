@@ -19,6 +19,7 @@ from otn_dagster.tracker import board, flows, items, people
 from tests.support.browser import CHROMIUM, ask, wait_for
 from tests.support.mailserver import MailServer
 from tests.support.node import PAST_PUSH, Node
+from tests.support.sheets import tag_sheet
 from tests.support.site import PASSWORD, configure
 
 pytestmark = pytest.mark.end_to_end
@@ -109,18 +110,35 @@ def test_the_whole_life_of_a_real_submission(
         page.get_by_text("HFX_VUE_export_2022.csv").wait_for()
         keep("1-board-verified")
 
+        # A sheet about which somebody has doubts: it is loaded, held on its page, and stays out of the push.
+        node.drop("OTN/HFX/tags", "doubtful.csv", tag_sheet({}))
+        wait_for(lambda: states(node).get("doubtful.csv") == "verified", 240, "the doubtful sheet")
+        page.reload()
+        page.get_by_role("link", name="doubtful.csv").click()
+        form = page.locator("form", has=page.get_by_role("button", name="Hold"))
+        form.get_by_label("because it").select_option("needs_researcher")
+        form.get_by_label("why").fill("is this tag really theirs?")
+        form.get_by_role("button", name="Hold").click()
+        page.get_by_text("is this tag really theirs?").first.wait_for()
+
         node.clock("2026-10-17T00:00:00")
         assert launch_as_the_schedule_does(dagster)
         written = "select count(*) from platform.outbox where event = 'extracts' and state = 'waiting'"
         wait_for(lambda: node.value(written) == 4, 600, "the push, to the mails that wait")
-        assert not mail.inbox.messages and set(states(node).values()) == {"extracted"}
+        assert not mail.inbox.messages
+        assert states(node).pop("doubtful.csv") == "verified" and sorted(set(states(node).values())) == [
+            "extracted",
+            "verified",
+        ]
         page.goto(f"{web.url}/tracker/pushes/{PAST_PUSH}")
         page.get_by_text("This push waits for its release.").wait_for()
+        page.get_by_text("it is on hold (needs the researcher): is this tag really theirs?").first.wait_for()
         keep("2-push-before-its-release")
         page.get_by_label("What you looked at").fill("the counts are those of June")
         page.get_by_role("button", name="Release").click()
         page.get_by_text("Released by ada@example.org").wait_for()
-        wait_for(lambda: set(states(node).values()) == {"published"}, 300, "the mails, to the last")
+        published = {**dict.fromkeys(states(node), "published"), "doubtful.csv": "verified"}
+        wait_for(lambda: states(node) == published, 300, "the mails, to the last")
 
         page.goto(f"{web.url}/tracker")
         keep("3-board-published")
@@ -189,6 +207,8 @@ def launch_as_the_schedule_does(dagster: Dagster) -> bool:
 def assert_every_step_has_its_evidence(node: Node) -> None:
     with node.connect() as connection:
         for row in board.items(connection, board.ALL, board.Filter(), None):
+            if row["hold"]:
+                continue
             lines = [line for line in items.history(connection, row["item_id"]) if line.what == "move"]
             assert [line.to_state for line in lines] == flows.STATES["submission"][:6], row["title"]
             for line in lines:

@@ -234,9 +234,9 @@ def _reading(connection: Connection, subject: str | None) -> dict[str, Any]:
 async def show_pushes(visit: Visit) -> Answer:
     """GET all pushes."""
     found = await visit.ask(board.pushes)
-    rows = [{"push_date": date, "cutoff": cutoff, "finished": finished} for date, cutoff, finished in found]
+    rows = [{"push_date": date, "cutoff": cutoff, "stands": stands} for date, cutoff, stands in found]
     if visit.form:
-        return visit.listing("pushes", ["push_date", "cutoff", "finished"], rows, visit.form)
+        return visit.listing("pushes", ["push_date", "cutoff", "stands"], rows, visit.form)
     return visit.page("pushes", rows=rows)
 
 
