@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from otn_dagster import decisions
 from otn_dagster.cli.main import command
 from otn_dagster.config import load_settings
 from otn_dagster.explained import Unknown, Unusable
@@ -140,6 +141,44 @@ def test_a_correction_of_detections_on_hold_leaves_what_was_pushed(going_on: Nod
     assert len(before) == 3 and matched(folder) == before
     (left,) = snapshot.read(going_on.settings, NEXT_PUSH).left_out
     assert (left["file_name"], left["rows"]) == ("a.csv", 4)
+
+
+def test_a_correction_on_hold_keeps_no_other_one_of_its_project_out(going_on: Node, configured: Path):
+    """Two sheets of one project were pushed and both are corrected, one of them losing a row: only the one on hold stays as it was."""
+    configure(configured, quarantine={"dropped_keys_percent": 100, "changed_count_percent": 100})
+    third = {"ANIMAL_ID": "C", "TAG_ID_CODE": "300", "TAG_SERIAL_NUMBER": "3"}
+    going_on.drop(
+        "OTN/HFX/tags",
+        "first.csv",
+        tag_sheet({"ANIMAL_ID": "D", "TAG_ID_CODE": "400", "TAG_SERIAL_NUMBER": "4"}, third),
+    )
+    going_on.drop("OTN/HFX/tags", "second.csv", tag_sheet(SECOND))
+    load(going_on)
+    push(going_on)
+    going_on.drop(
+        "OTN/HFX/tags",
+        "first.csv",
+        tag_sheet({"ANIMAL_ID": "D", "TAG_ID_CODE": "400", "TAG_SERIAL_NUMBER": "4", "SEX": "M"}),
+    )
+    going_on.drop("OTN/HFX/tags", "second.csv", tag_sheet({**SECOND, "SEX": "M"}))
+    load(going_on)
+    with going_on.connect() as connection:
+        for question in decisions.open_questions(connection):
+            decisions.decide(connection, question.number, "accept", "Ada", "it was no animal of theirs")
+    load(going_on)
+    newest = "select submission_key from platform.submissions where state = 'loaded' and file_name = 'first.csv'"
+    with going_on.connect() as connection:
+        item = items.find(connection, flows.SUBMISSION, going_on.value(newest))
+        assert item and item.state == "verified"
+        items.hold(connection, item.item_id, "needs_researcher", Actor.person("ada@example.org"), "are they sure?")
+    push(going_on, LATER_PUSH)
+    animals = snapshot.read(going_on.settings, LATER_PUSH).table("animals")
+    assert dict(animals.select("catalognumber", "sex").iter_rows()) == {
+        "HFX-A": "F",
+        "HFX-B": "M",
+        "HFX-C": "F",
+        "HFX-D": "F",
+    }
 
 
 def test_everything_new_left_out_is_the_push_before(going_on: Node):

@@ -49,8 +49,14 @@ class Rows:
     replaced: set[int] = field(default_factory=set)  # submissions of the last push that stand again
 
 
-def find(connection: Connection, left: Sequence[LeftOut], before: Snapshot | None) -> Rows:
-    """The rows of what is left out. What the last push had already, as it had it, is not left out any more."""
+Tables = dict[str, pl.DataFrame]
+
+
+def find(connection: Connection, left: Sequence[LeftOut], before: Snapshot | None, tables: Tables) -> Rows:
+    """The rows of what is left out. What the last push had already, as it had it, is not left out any more.
+
+    tables: of the snapshot, as they are loaded.
+    """
     rows = Rows()
     if not left:
         return rows
@@ -63,14 +69,15 @@ def find(connection: Connection, left: Sequence[LeftOut], before: Snapshot | Non
     follows = {number: numbers.get(earlier) for number, _, _, _, _, earlier, _ in every}
     for number, key, code, kind, name, _, state in every:
         one = chosen.get(key) or whole.get(code) or (trackers.get(code) if kind == "tags" else None)
-        if one is None or state != "loaded" or number in pushed:
-            continue
+        if one is None or state != "loaded" or number in pushed or (kind == "project" and not _knows(before, code)):
+            continue  # without the row of its form a new project could not be pushed at all
         earlier = _earlier(number, follows, pushed)
         rows.replaced |= set(earlier)
         if kind == "detections":
             rows.by_code.setdefault(code, {})[number] = earlier
         else:
-            rows.counted[number] = _of_sheet(connection, rows, before, key, code, kind, bool(earlier))
+            replaced = before if earlier else None
+            rows.counted[number] = _of_sheet(connection, rows, replaced, key, code, kind, tables)
         rows.entries.append(_entry(one, code, number, key, kind, name))
     for one in left:
         if one.scope is not Scope.SUBMISSION:
@@ -98,19 +105,23 @@ def _earlier(number: int, follows: dict[int, int | None], pushed: set[int]) -> l
     return [] if at is None else [at]
 
 
+def _knows(before: Snapshot | None, code: str) -> bool:
+    return before is not None and code in before.table("projects")["collectioncode"]
+
+
 def _of_sheet(
-    connection: Connection, rows: Rows, before: Snapshot | None, key: str, code: str, kind: str, replaces: bool
+    connection: Connection, rows: Rows, replaced: Snapshot | None, key: str, code: str, kind: str, tables: Tables
 ) -> int:
-    """Note the keys of a sheet's rows; how many rows it has. replaces: it corrects one that was pushed, and may have removed rows."""
+    """Note the keys of a sheet's rows; how many rows it has.
+
+    replaced: a snapshot that has what this sheet corrects, and perhaps rows that it removed.
+    """
     if kind == "events":
         return _note(rows, "clock_segments", _receivers(connection, key))
     if kind == "project":
-        there = before.table("projects")["collectioncode"] if before else pl.Series([], dtype=pl.String)
-        for name in (
-            ("projects", "contacts") if code in there else ()
-        ):  # without its own row a project could not be pushed at all
-            _note(rows, name, pl.DataFrame({"collectioncode": [code]}))
-        return 1
+        return (
+            sum(_note(rows, name, pl.DataFrame({"collectioncode": [code]})) for name in ("projects", "contacts")) // 2
+        )
     if kind not in SHEETS:
         return 0
     sheet = transfer.copy_out(
@@ -120,11 +131,14 @@ def _of_sheet(
         [key],
     )
     for name in ("animals", "tags") if kind == "tags" else ("deployments", "station_tags"):
-        project, own = KEYS[name][0]
-        mine = sheet[{"rcvrcatnumber": "catalognumber"}.get(own, own)]
-        if replaces and before:
-            mine = pl.concat([mine, before.table(name).filter(pl.col(project) == code)[own]])
-        _note(rows, name, pl.DataFrame({own: mine.drop_nulls().unique()}).select(pl.lit(code).alias(project), own))
+        (project, own), _ = KEYS[name]
+        keys = sheet.select(
+            pl.lit(code).alias(project), pl.col("catalognumber" if own == "rcvrcatnumber" else own).alias(own)
+        )
+        if replaced:
+            had = replaced.table(name).filter(pl.col(project) == code).select(project, own)
+            keys = pl.concat([keys, had.join(tables[name], on=[project, own], how="anti")])
+        _note(rows, name, keys.drop_nulls().unique())
     return sheet.height
 
 
@@ -143,19 +157,27 @@ def _of_whole(rows: Rows, one: LeftOut) -> None:
         _note(rows, name, pl.DataFrame({KEYS[name][0][0]: [one.subject]}))
 
 
-def apply(frames: dict[str, pl.DataFrame], rows: Rows, before: Snapshot | None) -> dict[str, pl.DataFrame]:
+def apply(frames: Tables, rows: Rows, before: Snapshot | None) -> Tables:
     """The tables of a snapshot without what is left out; in its place what the last push had."""
     done = dict(frames)
     for name, keys in rows.tables.items():
-        now, earlier = frames[name], before.table(name) if before else frames[name].clear()
+        now = frames[name]
+        earlier = _with_columns(before.table(name), now) if before else now.clear()
         kept, back = now, []
         for some in keys:
             kept = kept.join(some, on=some.columns, how="anti")
             back.append(earlier.join(some, on=some.columns, how="semi"))
-        again = pl.concat(back).unique().select(now.columns)
-        done[name] = pl.concat([kept, again.cast(dict(now.schema))]).sort(KEYS[name][1])
+        done[name] = pl.concat([kept, *back]).unique().sort(KEYS[name][1])
     done["submissions"] = _submissions(frames["submissions"], rows, before)
     return done
+
+
+def _with_columns(earlier: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """A table of an earlier snapshot with the columns that it has now; one that it had not yet is empty."""
+    return earlier.select(
+        (pl.col(name) if name in earlier.columns else pl.lit(None)).cast(kind).alias(name)
+        for name, kind in now.schema.items()
+    )
 
 
 def _submissions(now: pl.DataFrame, rows: Rows, before: Snapshot | None) -> pl.DataFrame:
@@ -166,7 +188,8 @@ def _submissions(now: pl.DataFrame, rows: Rows, before: Snapshot | None) -> pl.D
     marked = now.with_columns(left_out=pl.coalesce(mine, there))
     if before is None or not rows.replaced:
         return marked
-    again = before.pushed().filter(pl.col("submission_no").is_in(rows.replaced)).select(pl.exclude("left_out"))
+    again = _with_columns(before.pushed(), now).filter(pl.col("submission_no").is_in(rows.replaced))
+    again = again.select(pl.exclude("left_out"))
     kept = marked.filter(~pl.col("submission_no").is_in(again["submission_no"].implode()))
     return pl.concat([kept, again.with_columns(left_out=pl.lit(None, pl.String))]).sort("submission_no")
 

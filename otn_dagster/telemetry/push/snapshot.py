@@ -180,14 +180,13 @@ def _freeze(
     staging = folder / f".snapshot-{os.getpid()}"
     (staging / "detections").mkdir(parents=True)
     before = _before(settings, push_date, manifest)
-    keys = {one.subject for one in late}
-    outs = [
-        (leaving_out.find(connection, late, earlier), earlier),
-        (leaving_out.find(connection, [one for one in gate(connection) if one.subject not in keys], before), before),
-    ]
-    tables = _tables(connection, settings)
-    for out, stands in outs:
+    keys, tables = {one.subject for one in late}, _tables(connection, settings)
+    outs: list[tuple[leaving_out.Rows, Snapshot | None]] = []
+    signed = [one for one in gate(connection) if one.subject not in keys]
+    for left, stands in ((late, earlier), (signed, before)):
+        out = leaving_out.find(connection, left, stands, tables)
         tables = leaving_out.apply(tables, out, stands)
+        outs.append((out, stands))
     tables["submissions"] = tables["submissions"].filter(pl.col("left_out").ne_missing(Why.LATE))
     manifest["files"] = {
         f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in tables.items()
