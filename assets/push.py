@@ -318,7 +318,7 @@ def notifications(context: dg.AssetExecutionContext, database: NodeDatabase, lak
     with database.connect() as connection:
         if settings.release == "automatic":
             release.release(connection, database.settings, date, "the configuration", "release: automatic")
-        released = release.of(connection, date) is not None
+        released = release.is_released(connection, date)
         written = notices.extracts(connection, settings, date, listed, lake.folder(date), released)
         mails = [outbox.get(connection, number) for number in written]
     rows = [{"mail": m.mail_no, "recipient": m.recipient, "state": m.state} for m in mails]

@@ -32,6 +32,7 @@ OUTBOX_LOCK = 7_201_007
 SIGN_IN_LOCKS = 7_202
 LIVE_SUBMISSION_LOCKS = 7_203
 LIVE_KEY_LOCKS = 7_204
+PUSH_LOCKS = 7_205
 
 
 def database_url(settings: Settings) -> str:

@@ -80,7 +80,7 @@ def loading_allowed(connection: Connection, settings: Settings, node: str, submi
         raise LoadingLocked(node, row[0].isoformat())
 
 
-def admit(connection: Connection, submission_key: str, who: str, why: str) -> str:
+def admit(connection: Connection, submission_key: str, who: str, why: str, signed_off: bool = True) -> str:
     """Let one submission into the push under way although its cut-off is past; which push that is.
 
     That push is the newest whose cut-off has passed and that nobody released. While it locks loading the submission may be loaded; where
@@ -94,14 +94,15 @@ def admit(connection: Connection, submission_key: str, who: str, why: str) -> st
         raise Unknown(f"no submission {submission_key!r}; give its key as the board shows it")
     node, state, loaded_at = row
     found = connection.execute(
-        "select push_date, cutoff from platform.push_cutoffs where node = %s and cutoff <= platform.now()"
-        " and push_date not in (select push_date from platform.push_releases) order by push_date desc limit 1",
+        "select push_date, cutoff, exists (select 1 from platform.push_releases r where r.push_date = c.push_date)"
+        " from platform.push_cutoffs c where node = %s and cutoff <= platform.now() order by push_date desc limit 1",
         [node],
     ).fetchone()
-    if found is None:
+    if found is None or found[2]:
         raise Unusable(f"{submission_key} need not be let in: no push of {node} is under way")
-    push_date, cutoff = found
-    if state not in ("received", "waiting", "held", "loaded") or (loaded_at and loaded_at <= cutoff):
+    push_date, cutoff, _ = found
+    in_it = loaded_at and loaded_at <= cutoff and signed_off
+    if state not in ("received", "waiting", "held", "loaded") or in_it:
         what = "was loaded before its cut-off" if loaded_at else f"is {state}"
         raise Unusable(f"{submission_key} cannot be let into the push of {push_date}: it {what}")
     connection.execute(

@@ -73,7 +73,8 @@ FLOWS: dict[str, dict[tuple[str | None, str], Step]] = {
         ("received", "loading"): Step(("run",), in_freeze=False),
         ("loading", "verified"): Step(("rows", "checks"), in_freeze=False),
         ("verified", "matched"): Step(("push", "snapshot", "detections")),
-        ("matched", "verified"): Step(("reason",)),  # its push was given up
+        ("matched", "verified"): Step(("reason",), on_hold=True),  # its push was given up, or a revision left it out
+        ("extracted", "verified"): Step(("reason",), on_hold=True),
         ("matched", "extracted"): Step(("push", "certificate", "extracts")),
         ("extracted", "published"): Step(("push", "summaries", "mails")),
         ("received", "rejected"): _END,

@@ -9,7 +9,7 @@ Source: what verification finds is fixed, then the push goes on (OTN node manage
 import datetime as dt
 
 from otn_dagster.config import Settings
-from otn_dagster.database import Connection
+from otn_dagster.database import PUSH_LOCKS, Connection, lock_for
 from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import cutoffs
 from otn_dagster.telemetry.push import snapshot
@@ -18,9 +18,10 @@ from otn_dagster.tracker import flows, items, release
 
 def admit(connection: Connection, submission_key: str, who: str, why: str) -> str:
     """Let one submission into the push under way; which push that is. Raises as ``cutoffs.admit``."""
-    push_date = cutoffs.admit(connection, submission_key, who, why)
     item = items.find(connection, flows.SUBMISSION, submission_key)
-    if item and item.state == "verified":  # it was meant for the next push
+    signed_off = item is None or (item.state not in ("received", "loading") and not item.hold)
+    push_date = cutoffs.admit(connection, submission_key, who, why, signed_off)
+    if item and item.state in ("loading", "verified"):  # it was meant for the next push
         says = f"it was let into the push of {push_date}"
         items.describe(connection, item.item_id, flows.Blocker.NEXT_PUSH, says, dt.date.fromisoformat(push_date))
     return push_date
@@ -28,6 +29,7 @@ def admit(connection: Connection, submission_key: str, who: str, why: str) -> st
 
 def revise(connection: Connection, settings: Settings, push_date: str, who: str, why: str) -> int:
     """Ask for the next revision of a real push that is not released; its number. Raises Unusable otherwise."""
+    lock_for(connection, PUSH_LOCKS, push_date)
     if release.of(connection, push_date):
         raise Unusable(f"the push of {push_date} is released: what went out is mended by the next push")
     try:

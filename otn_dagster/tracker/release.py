@@ -16,7 +16,7 @@ import polars as pl
 from psycopg.rows import class_row
 
 from otn_dagster.config import Settings
-from otn_dagster.database import Connection
+from otn_dagster.database import PUSH_LOCKS, Connection, lock_for
 from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import cutoffs
 from otn_dagster.telemetry.push import unusual
@@ -44,6 +44,12 @@ def of(connection: Connection, push_date: str) -> Release | None:
         ).fetchone()
 
 
+def is_released(connection: Connection, push_date: str) -> bool:
+    """Whether a push is released, for whoever is about to write its mails: nobody releases it before this transaction ends."""
+    lock_for(connection, PUSH_LOCKS, push_date)
+    return of(connection, push_date) is not None
+
+
 def is_out(connection: Connection, settings: Settings, push_date: str) -> bool:
     """Whether those whom a push concerns may have it: it is released, or its cut-off lies ahead and it delivers nothing."""
     return of(connection, push_date) is not None or cutoffs.is_rehearsal(connection, settings, push_date)
@@ -54,9 +60,12 @@ def release(connection: Connection, settings: Settings, push_date: str, who: str
 
     Raises Unusable where there is no certificate of a real push.
     """
+    lock_for(connection, PUSH_LOCKS, push_date)
     made = _certificate(push_folder(settings, push_date))
     if made is None:
         raise Unusable(f"the push of {push_date} has no certificate: there is nothing to release")
+    if made.get("revision", 1) <= len(cutoffs.revisions(connection, push_date)):
+        raise Unusable(f"a revision of the push of {push_date} was asked for: run the push again, and look at that")
     if made["rehearsal"]:
         raise Unusable(
             f"the push of {push_date} is a rehearsal, and delivers nothing; release the real one after its cut-off"

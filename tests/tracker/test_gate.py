@@ -260,3 +260,117 @@ def test_every_extract_names_the_items_of_what_changed_it(going_on: Node):
     load(going_on)
     push(going_on)
     assert named(NEXT_PUSH) == {"t": numbers("b.csv"), "u": numbers("c.csv")}
+
+
+def vue_of(*days: int) -> bytes:
+    return vue(*[f"2024-07-{day:02d}T10:00:00 VR2W-111 A69-1602-100" for day in days])
+
+
+def published(node: Node, *names: str) -> list[str]:
+    return [item_of(node, name).state for name in names]
+
+
+def test_rows_that_another_file_gave_too_are_not_left_out(going_on: Node):
+    """They were not loaded from it, because the file on hold had given them: in this push they are its own."""
+    going_on.drop("OTN/HFX/detections", "c.csv", vue_of(21, 22, 23))
+    load(going_on)
+    act(going_on, "c.csv", "hold", "needs_researcher")
+    going_on.drop("OTN/HFX/detections", "corrected.csv", vue_of(22, 23, 24))
+    load(going_on)
+    folder = push(going_on)
+    assert len(matched(folder)) == 3 + 3 and published(going_on, "corrected.csv", "c.csv") == ["published", "verified"]
+    (left,) = snapshot.read(going_on.settings, NEXT_PUSH).left_out
+    assert (left["file_name"], left["rows"]) == ("c.csv", 1)
+    act(going_on, "c.csv", "release")
+    assert len(matched(push(going_on, LATER_PUSH))) == 3 + 4 and published(going_on, "c.csv") == ["published"]
+
+
+def test_rows_of_a_file_of_the_wrong_project_go_out_with_the_right_one(going_on: Node):
+    going_on.drop_form("NSBS")
+    for code, name in (("NSBS", "wrong.csv"), ("HFX", "right.csv")):
+        going_on.drop(f"OTN/{code}/detections", name, vue_of(21, 22, 23))
+        load(going_on)
+    for person in ("ada@example.org", "ben@example.org"):
+        act(going_on, "wrong.csv", "withdraw", person=person)
+    for date in (NEXT_PUSH, LATER_PUSH):
+        assert len(matched(push(going_on, date))) == 6
+    assert published(going_on, "right.csv") == ["published"]
+
+
+def test_a_row_that_left_a_file_on_hold_for_another_one_stands_once(going_on: Node, configured: Path):
+    configure(configured, quarantine={"dropped_keys_percent": 100, "changed_count_percent": 100})
+    going_on.drop("OTN/HFX/detections", "a.csv", vue_of(1, 2))
+    load(going_on)
+    with going_on.connect() as connection:
+        for question in decisions.open_questions(connection):
+            decisions.decide(connection, question.number, "accept", "ada", "it moved to d.csv")
+    load(going_on)
+    newest = "select submission_key from platform.submissions where state = 'loaded' and file_name = 'a.csv'"
+    with going_on.connect() as connection:
+        item = items.find(connection, flows.SUBMISSION, going_on.value(newest))
+        assert item and item.state == "verified"
+        items.hold(connection, item.item_id, "needs_researcher", Actor.person("ada@example.org"), "is the clock right?")
+    going_on.drop("OTN/HFX/detections", "d.csv", vue_of(3, 4))
+    load(going_on)
+    assert len(matched(push(going_on))) == 4
+
+
+def test_animals_that_a_verified_sheet_has_too_are_not_left_out(going_on: Node):
+    going_on.drop("OTN/HFX/tags", "second.csv", tag_sheet(SECOND))
+    load(going_on)
+    act(going_on, "second.csv", "hold", "needs_researcher")
+    third = {"ANIMAL_ID": "C", "TAG_ID_CODE": "300", "TAG_SERIAL_NUMBER": "3"}
+    going_on.drop("OTN/HFX/tags", "third.csv", tag_sheet(SECOND, third))
+    load(going_on)
+    push(going_on)
+    tags = snapshot.read(going_on.settings, NEXT_PUSH).table("tags")["catalognumber"].to_list()
+    assert sorted(tags) == ["HFX-A", "HFX-B", "HFX-C"]
+
+
+def events(start: str, end: str, seconds: int) -> bytes:
+    """An export of events of one deployment; at its end the clock is so many seconds behind."""
+    lines = ["Date and Time (UTC),Receiver,Description,Data,Units"]
+    lines += [f"{start} 00:00:00,VR2W-111,{what}" for what in ("Initialization,,", f"PC Time,{start} 00:00:00,")]
+    lines += [
+        f"{end} 00:00:00,VR2W-111,{what}" for what in ("Data Upload,x.vrl,", f"PC Time,{end} 00:00:{seconds:02d},")
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def test_events_on_hold_take_no_clock_back_that_a_verified_file_gave(going_on: Node):
+    going_on.drop("OTN/HFX/events", "e1.csv", events("2024-05-01", "2024-08-01", 50))
+    going_on.drop("OTN/HFX/events", "e2.csv", events("2024-08-02", "2024-12-01", 30))
+    load(going_on)
+    act(going_on, "e2.csv", "hold", "needs_researcher")
+    push(going_on)
+    frozen = snapshot.read(going_on.settings, NEXT_PUSH)
+    assert frozen.table("clock_segments").height >= 1
+    assert [(one["file_name"], one["rows"]) for one in frozen.left_out] == [("e2.csv", 4)]
+
+
+def test_the_form_of_a_new_project_is_in_and_named_though_nobody_signed_it(going_on: Node, configured: Path):
+    configure(configured, second_look=["project"])
+    going_on.drop_form("NSBS")
+    load(going_on)
+    push(going_on)
+    frozen = snapshot.read(going_on.settings, NEXT_PUSH)
+    assert frozen.table("projects")["collectioncode"].to_list() == ["HFX", "NSBS"]
+    (left,) = frozen.left_out
+    assert left["file_name"] == "NSBS.txt" and "its project is new" in left["why"]
+    assert item_of(going_on, "NSBS.txt").state == "loading"
+
+
+def test_what_the_last_push_has_cannot_be_left_out_of_the_next(going_on: Node):
+    key = going_on.value("select submission_key from platform.submissions where file_name = 'a.csv'")
+    with going_on.connect() as connection, pytest.raises(Unusable, match="the last push has"):
+        exclusions.add(connection, going_on.settings, NEXT_PUSH, Scope.SUBMISSION, key, "Ada", "it is wrong")
+
+
+def test_why_a_file_waits_is_for_its_own_node(going_on: Node):
+    new_things(going_on)
+    act(going_on, "c.csv", "hold", "needs_researcher")
+    push(going_on)
+    with serving(going_on) as site:
+        page = f"/tracker/pushes/{NEXT_PUSH}"
+        assert "c.csv" not in site.person("max@example.org", "manager", "MIGRAMAR").get(page).text
+        assert "c.csv" in site.person("mia@example.org", "manager", "OTN").get(page).text

@@ -13,7 +13,8 @@ from otn_dagster.telemetry.push.extracts_list import LIST_FILE
 from otn_dagster.tracker import mending
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
 from tests.support.sheets import fill, tag_sheet, vue
-from tests.support.tracking import finish, item_of, load
+from tests.support.site import configure
+from tests.support.tracking import act, finish, item_of, load
 
 SECOND = {"ANIMAL_ID": "B", "TAG_ID_CODE": "200", "TAG_SERIAL_NUMBER": "2"}
 
@@ -136,3 +137,59 @@ def test_what_cannot_be_mended_is_said(under_way: Node):
             mending.revise(connection, under_way.settings, PAST_PUSH, "ada", "x")
         with pytest.raises(Unusable, match="no push of OTN is under way"):
             mending.admit(connection, key_of(under_way, "tags.csv"), "ada", "x")
+
+
+def test_what_a_revision_leaves_out_is_published_with_the_push_that_has_it(under_way: Node):
+    assert headless.push(under_way.settings, PAST_PUSH).good
+    assert item_of(under_way, "a.csv").state == "extracted"
+    act(under_way, "a.csv", "hold", "needs_researcher")
+    with under_way.connect() as connection:
+        mending.revise(connection, under_way.settings, PAST_PUSH, "ada", "a.csv is doubtful")
+    assert headless.push(under_way.settings, PAST_PUSH).good
+    assert snapshot.read(under_way.settings, PAST_PUSH).rows == 0
+    finish(under_way, PAST_PUSH)
+    act(under_way, "a.csv", "release")
+    under_way.catch_up()
+    assert (item_of(under_way, "a.csv").state, str(item_of(under_way, "a.csv").push_date)) == ("verified", NEXT_PUSH)
+
+
+def test_what_is_let_in_has_the_rows_that_a_late_file_gave_first(under_way: Node):
+    assert headless.push(under_way.settings, PAST_PUSH).good
+    for name, days in (("late.csv", (11, 12)), ("needed.csv", (11, 12, 15))):
+        under_way.drop(
+            "OTN/HFX/detections", name, vue(*[f"2024-07-{day}T10:00:00 VR2W-111 A69-1602-100" for day in days])
+        )
+        load(under_way)
+    with under_way.connect() as connection:
+        mending.admit(connection, key_of(under_way, "needed.csv"), "ada", "the push needs it")
+        mending.revise(connection, under_way.settings, PAST_PUSH, "ada", "needed.csv")
+    assert headless.push(under_way.settings, PAST_PUSH).good
+    assert snapshot.read(under_way.settings, PAST_PUSH).rows == 6
+
+
+def test_what_was_signed_after_the_cut_off_is_let_in(under_way: Node, configured: Path):
+    """It was loaded in time and left out, because nobody had signed it."""
+    configure(configured, second_look=["tags"])
+    with under_way.connect() as connection:
+        connection.execute("delete from platform.drill_clock")
+    under_way.clock("2026-10-02T00:00:00")
+    under_way.drop("OTN/HFX/tags", "second.csv", tag_sheet(SECOND))
+    load(under_way)
+    under_way.clock("2026-10-17T00:00:00")
+    assert headless.push(under_way.settings, PAST_PUSH).good
+    assert [one["file_name"] for one in snapshot.read(under_way.settings, PAST_PUSH).left_out] == ["second.csv"]
+    with under_way.connect() as connection:
+        assert mending.admit(connection, key_of(under_way, "second.csv"), "ada", "it is signed now") == PAST_PUSH
+    act(under_way, "second.csv", "sign", person="ben@example.org")
+    under_way.catch_up()
+    assert (item_of(under_way, "second.csv").state, str(item_of(under_way, "second.csv").push_date)) == (
+        "verified",
+        PAST_PUSH,
+    )
+    with under_way.connect() as connection:
+        mending.revise(connection, under_way.settings, PAST_PUSH, "ada", "second.csv was signed")
+    assert headless.push(under_way.settings, PAST_PUSH).good
+    assert (
+        snapshot.read(under_way.settings, PAST_PUSH).left_out == []
+        and item_of(under_way, "second.csv").state == "extracted"
+    )

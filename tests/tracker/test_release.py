@@ -9,11 +9,11 @@ from otn_dagster.cli.main import command
 from otn_dagster.explained import Unusable
 from otn_dagster.orchestration import headless
 from otn_dagster.telemetry.push import unusual
-from otn_dagster.tracker import release
+from otn_dagster.tracker import mending, release
 from otn_dagster.tracker.configuration import load_tracker
 from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.items import Actor
-from otn_dagster.tracker.mail import outbox, sending
+from otn_dagster.tracker.mail import notices, outbox, sending
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
 from tests.support.sheets import fill
 from tests.support.site import configure, serving
@@ -51,6 +51,8 @@ def test_nothing_goes_out_before_somebody_released_it(waiting: Node):
         assert early.status_code == 404 and "not released yet" in early.text
         assert "matched_detections" not in reader.get("/tracker/projects/HFX").text + reader.get(push).text
         assert manager.get(extract).status_code == 200 == analyst.get(extract).status_code
+        abacus = f"{push}/reports/HFX/abacus"
+        assert reader.get(abacus).status_code == 404 and manager.get(abacus).status_code == 200
         looked = analyst.get(push).text
         assert "waits for its release" in looked and "1 extract(s) of 1 project(s): 3 rows added" in looked
         assert (
@@ -74,7 +76,7 @@ def complete(node: Node) -> completion.Completed:
 def test_a_push_is_published_when_its_mails_arrived_or_were_waived_by_name(waiting: Node):
     marks = "select bool_and(completed), bool_or(notified_at is not null) from obis.detection_extracts_list"
     assert complete(waiting).published == 0
-    assert "wait until the push is released" in (item_of(waiting, "tags.csv").blocker or "")
+    assert item_of(waiting, "tags.csv").blocker == "the push waits for its release"
     with waiting.connect() as connection:
         release.release(connection, waiting.settings, PAST_PUSH, "ada", "looked at it")
     sending.send_due(waiting.settings, load_tracker().mail)
@@ -157,3 +159,41 @@ def rows(**extracts: int) -> pl.DataFrame:
 def test_what_is_unusual_is_said(before: dict[str, int], now: dict[str, int], said: list[str]):
     assert [one.text for one in unusual.find(rows(**now), rows(**before))] == said
     assert unusual.find(rows(**now), None) == []
+
+
+def test_what_has_nothing_to_tell_waits_for_the_release_too(node: Node, home: Path, configured: Path):
+    node.clock("2026-10-01T00:00:00")
+    fill(node)
+    node.drop_form("NSBS")  # a project without any extract
+    load(node)
+    node.clock("2026-10-17T00:00:00")
+    assert headless.push(node.settings, PAST_PUSH).waits_for_release
+    node.catch_up()
+    assert item_of(node, "NSBS.txt").state == "extracted"
+    assert node.value("select count(*) from obis.detection_extracts_list where completed") == 0
+    with node.connect() as connection:
+        assert completion.due(connection) == []
+
+
+def test_a_waiver_before_the_release_gives_up_no_mail_that_was_never_tried(waiting: Node):
+    with waiting.connect() as connection:
+        assert outbox.waive(connection, PAST_PUSH, "ada", "a slip") == 0
+        assert release.release(connection, waiting.settings, PAST_PUSH, "ada", "looked at it") == 2
+
+
+def test_a_revision_that_was_asked_for_is_looked_at_before_the_release(waiting: Node):
+    with waiting.connect() as connection:
+        mending.revise(connection, waiting.settings, PAST_PUSH, "ada", "a sheet was corrected")
+        with pytest.raises(Unusable, match="run the push again"):
+            release.release(connection, waiting.settings, PAST_PUSH, "ben", "looked at the first")
+    assert headless.push(waiting.settings, PAST_PUSH).good
+    with waiting.connect() as connection:
+        assert release.release(connection, waiting.settings, PAST_PUSH, "ben", "looked at the second") == 2
+
+
+def test_who_has_nothing_in_a_revision_gets_no_mail_of_the_one_before(waiting: Node):
+    folder = waiting.settings.pushes_folder / PAST_PUSH
+    listed = pl.read_parquet(folder / "extracts_list.parquet")
+    with waiting.connect() as connection:
+        notices.extracts(connection, load_tracker(), PAST_PUSH, listed.clear(), folder / "nothing", False)
+    assert mails(waiting) == {"given_up"}

@@ -10,4 +10,6 @@ alter table platform.outbox add constraint outbox_state_check
     check (state in ('waiting', 'pending', 'sending', 'sent', 'off', 'simulated', 'failed', 'uncertain', 'given_up'));
 -- Pushes whose people were told already need nobody's release.
 insert into platform.push_releases (push_date, released_by, why)
-    select push_date, 'the platform', 'its mails were written before a push was released by a person' from platform.tracker_pushes;
+    select push_date, 'the platform', 'it was pushed before a push was released by a person'
+    from (select push_date from platform.tracker_pushes union select push_date from obis.detection_extracts_list
+          union select push_date from platform.push_cutoffs where finished_at is not null) pushed;

@@ -135,12 +135,16 @@ def _outcomes_add_up(snapshot: Snapshot, outcomes: pl.DataFrame) -> list[dict[st
     files = snapshot.table("submissions").filter(of_detections, pl.col("state") == "loaded")
     left = [(one["submission_no"], one["rows"]) for one in snapshot.left_out if one.get("kind") == "detections"]
     left_out = pl.DataFrame(left, schema={"submission_no": pl.Int32, "left_out_rows": pl.Int64}, orient="row")
+    # A row that a left-out file and another gave is the other's in this push; one that stands again is the earlier file's.
+    moved = pl.DataFrame(
+        snapshot.manifest.get("moved", []), schema={"submission_no": pl.Int32, "moved": pl.Int64}, orient="row"
+    )
     found = outcomes.group_by("submission_no").agg(matched=pl.col("detections").sum())
     joined = files.join(found, on="submission_no", how="left")
     joined = joined.join(_sent_twice(snapshot), on="submission_no", how="left")
-    joined = joined.join(left_out, on="submission_no", how="left")
+    joined = joined.join(left_out, on="submission_no", how="left").join(moved, on="submission_no", how="left")
     total = pl.sum_horizontal(pl.col("matched", "sent_twice", "left_out_rows").fill_null(0))
-    bad = joined.filter(pl.col("loaded_rows").ne_missing(total))
+    bad = joined.filter((pl.col("loaded_rows") + pl.col("moved").fill_null(0)).ne_missing(total))
     unknown = found.join(snapshot.pushed().filter(of_detections), on="submission_no", how="anti")
     return bad.to_dicts() + unknown.to_dicts()
 

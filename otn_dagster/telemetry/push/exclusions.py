@@ -48,6 +48,10 @@ def add(
         raise Unknown(
             f"no {scope} {subject!r} is loaded; give a collection code, or a submission as the board shows it"
         )
+    if scope is Scope.SUBMISSION and subject in in_last_push(settings, push_date):
+        raise Unusable(
+            f"the last push has {subject}: withdraw it, or send a correction; what is left out stays as the last push had it"
+        )
     connection.execute(
         "insert into platform.push_exclusions (push_date, scope, subject, decided_by, why) values (%s, %s, %s, %s, %s)"
         " on conflict (push_date, scope, subject) where ended_at is null do nothing",
@@ -67,6 +71,12 @@ def end(
     )
     if not ended.rowcount:
         raise Unknown(f"{scope} {subject!r} is not left out of the push of {push_date}")
+
+
+def in_last_push(settings: Settings, push_date: str) -> set[str]:
+    """Keys of the submissions that the last real push before this one has: leaving one of them out changes nothing."""
+    date = snapshot.previous(settings, push_date)
+    return set(snapshot.read(settings, date).pushed()["submission_key"]) if date else set()
 
 
 def _still_open(settings: Settings, push_date: str) -> None:

@@ -8,16 +8,21 @@ So a correction that nobody signed withdraws nothing that was delivered before, 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+from psycopg import sql
 
 from otn_dagster import transfer
+from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry.push.left_out import LeftOut, Scope
+from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry.project_tables import table
+from otn_dagster.telemetry.push.left_out import LeftOut, Scope, Why
 
 if TYPE_CHECKING:
     from otn_dagster.telemetry.push.snapshot import Snapshot
@@ -40,19 +45,55 @@ OF_A_PROJECT = ("animals", "tags", "deployments", "station_tags")
 
 @dataclass
 class Rows:
-    """Which rows are left out. by_code: new submissions of detections by project, each with the ones that it replaces."""
+    """Which rows are left out, and what stands in their place.
+
+    by_code: new submissions of detections by project, each with the ones that it replaces. also_of: of such a submission the rows that other
+    files gave, too, which were not loaded from them. moved: how many rows more, or less, a submission has in the push than were loaded.
+    """
 
     tables: dict[str, list[pl.DataFrame]] = field(default_factory=dict)  # keys by table
     by_code: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    also_of: dict[int, pl.DataFrame] = field(default_factory=dict)
     entries: list[dict[str, Any]] = field(default_factory=list)  # of the manifest
     counted: Counter[int] = field(default_factory=Counter)  # rows that were left out, by submission_no
+    moved: Counter[int] = field(default_factory=Counter)
     replaced: set[int] = field(default_factory=set)  # submissions of the last push that stand again
 
 
 Tables = dict[str, pl.DataFrame]
 
 
-def find(connection: Connection, left: Sequence[LeftOut], before: Snapshot | None, tables: Tables) -> Rows:
+@dataclass(frozen=True)
+class _File:
+    """A submission that is loaded."""
+
+    number: int
+    key: str
+    code: str
+    kind: str
+    name: str
+    loaded_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What is looked at to find the rows of a file: the files that stay in, the snapshot before, the tables as they are loaded."""
+
+    connection: Connection
+    settings: Settings
+    staying: list[_File]
+    pushed: set[int]
+    before: Snapshot | None
+    tables: Tables
+
+    def knows(self, code: str) -> bool:
+        """Whether the push before has a project."""
+        return self.before is not None and code in self.before.table("projects")["collectioncode"]
+
+
+def find(
+    connection: Connection, settings: Settings, left: Sequence[LeftOut], before: Snapshot | None, tables: Tables
+) -> Rows:
     """The rows of what is left out. What the last push had already, as it had it, is not left out any more.
 
     tables: of the snapshot, as they are loaded.
@@ -62,39 +103,52 @@ def find(connection: Connection, left: Sequence[LeftOut], before: Snapshot | Non
         return rows
     chosen, trackers, whole = ({one.subject: one for one in left if one.scope is scope} for scope in Scope)
     pushed = set(before.pushed()["submission_no"]) if before else set()
-    every = connection.execute(
-        "select submission_no, submission_key, collectioncode, kind, file_name, supersedes, state from platform.submissions order by 1"
-    ).fetchall()
-    numbers = {key: number for number, key, *_ in every}
-    follows = {number: numbers.get(earlier) for number, _, _, _, _, earlier, _ in every}
-    for number, key, code, kind, name, _, state in every:
-        one = chosen.get(key) or whole.get(code) or (trackers.get(code) if kind == "tags" else None)
-        if one is None or state != "loaded" or number in pushed or (kind == "project" and not _knows(before, code)):
-            continue  # without the row of its form a new project could not be pushed at all
-        earlier = _earlier(number, follows, pushed)
-        rows.replaced |= set(earlier)
-        if kind == "detections":
-            rows.by_code.setdefault(code, {})[number] = earlier
+    loaded, follows = _files(connection)
+    out, staying = [], []
+    for file in loaded:
+        one = chosen.get(file.key) or whole.get(file.code) or (trackers.get(file.code) if file.kind == "tags" else None)
+        if one is None or file.number in pushed:
+            staying.append(file)
         else:
-            replaced = before if earlier else None
-            rows.counted[number] = _of_sheet(connection, rows, replaced, key, code, kind, tables)
-        rows.entries.append(_entry(one, code, number, key, kind, name))
+            out.append((one, file))
+    around = _Around(connection, settings, staying, pushed, before, tables)
+    for one, file in out:
+        earlier = _earlier(file.number, follows, pushed)
+        rows.replaced |= set(earlier)
+        if file.kind == "detections":
+            rows.by_code.setdefault(file.code, {})[file.number] = earlier
+            rows.also_of[file.number] = _also_given(around, file)
+        else:
+            rows.counted[file.number] = _of_sheet(rows, around, file, one, bool(earlier))
+        rows.entries.append(_entry(around, one, file))
     for one in left:
         if one.scope is not Scope.SUBMISSION:
-            _of_whole(rows, one)
-            rows.entries.append(_entry(one, one.subject))
+            for name in OF_A_TRACKER if one.scope is Scope.TRACKER else OF_A_PROJECT:
+                _note(rows, name, pl.DataFrame({KEYS[name][0][0]: [one.subject]}))
+            rows.entries.append(_said(one, one.subject))
     return rows
 
 
-def _entry(
-    one: LeftOut, code: str, number: int | None = None, key: str = "", kind: str = "", name: str = ""
-) -> dict[str, Any]:
-    entry = {"scope": one.scope, "subject": one.subject, "collectioncode": code, "code": one.code, "why": one.why}
-    return (
-        entry
-        if number is None
-        else {**entry, "submission_no": number, "submission_key": key, "kind": kind, "file_name": name}
-    )
+def _files(connection: Connection) -> tuple[list[_File], dict[int, int | None]]:
+    """(what is loaded; of every submission the one that it supersedes)."""
+    every = connection.execute(
+        "select submission_no, submission_key, collectioncode, kind, file_name, loaded_at, supersedes, state from platform.submissions"
+        " order by 1"
+    ).fetchall()
+    numbers = {row[1]: row[0] for row in every}
+    return [_File(*row[:6]) for row in every if row[7] == "loaded"], {row[0]: numbers.get(row[6]) for row in every}
+
+
+def _said(one: LeftOut, code: str) -> dict[str, Any]:
+    return {"scope": one.scope, "subject": one.subject, "collectioncode": code, "code": one.code, "why": one.why}
+
+
+def _entry(around: _Around, one: LeftOut, file: _File) -> dict[str, Any]:
+    said = _said(one, file.code)
+    if file.kind == "project" and one.code is not Why.LATE and not around.knows(file.code):
+        said["why"] += " (its project is new: without its form nothing of it could be pushed, so that is in)"
+    of_file = {"submission_no": file.number, "submission_key": file.key, "kind": file.kind, "file_name": file.name}
+    return said | of_file
 
 
 def _earlier(number: int, follows: dict[int, int | None], pushed: set[int]) -> list[int]:
@@ -105,56 +159,92 @@ def _earlier(number: int, follows: dict[int, int | None], pushed: set[int]) -> l
     return [] if at is None else [at]
 
 
-def _knows(before: Snapshot | None, code: str) -> bool:
-    return before is not None and code in before.table("projects")["collectioncode"]
+def _of_sheet(rows: Rows, around: _Around, file: _File, one: LeftOut, replaces: bool) -> int:
+    """Note the keys of a file's rows, but for those that a file which stays in has, too; how many rows it has.
 
-
-def _of_sheet(
-    connection: Connection, rows: Rows, replaced: Snapshot | None, key: str, code: str, kind: str, tables: Tables
-) -> int:
-    """Note the keys of a sheet's rows; how many rows it has.
-
-    replaced: a snapshot that has what this sheet corrects, and perhaps rows that it removed.
+    replaces: it corrects one that was pushed, and may have removed rows of it.
     """
-    if kind == "events":
-        return _note(rows, "clock_segments", _receivers(connection, key))
-    if kind == "project":
-        return (
-            sum(_note(rows, name, pl.DataFrame({"collectioncode": [code]})) for name in ("projects", "contacts")) // 2
-        )
-    if kind not in SHEETS:
+    if file.kind == "events":
+        return _of_events(rows, around, file)
+    if file.kind == "project":
+        if one.code is Why.LATE or around.knows(file.code):
+            for name in ("projects", "contacts"):
+                _note(rows, name, pl.DataFrame({"collectioncode": [file.code]}))
+        return 1
+    if file.kind not in SHEETS:
         return 0
-    sheet = transfer.copy_out(
-        connection,
-        f"select catalognumber, transmitter from platform.{SHEETS[kind]} where submission_key = %s",  # noqa: S608
-        {"catalognumber": pl.String, "transmitter": pl.String},
-        [key],
+    since = (file.loaded_at, file.number)
+    same = [f for f in around.staying if (f.code, f.kind) == (file.code, file.kind)]
+    later = [f for f in same if (f.loaded_at, f.number) > since]  # what they have in common is as the later one says
+    sheet, others = (
+        _sheet(around, file.code, file.kind, [file.key]),
+        _sheet(around, file.code, file.kind, [f.key for f in later]),
     )
-    for name in ("animals", "tags") if kind == "tags" else ("deployments", "station_tags"):
+    for name in ("animals", "tags") if file.kind == "tags" else ("deployments", "station_tags"):
         (project, own), _ = KEYS[name]
-        keys = sheet.select(
-            pl.lit(code).alias(project), pl.col("catalognumber" if own == "rcvrcatnumber" else own).alias(own)
-        )
-        if replaced:
-            had = replaced.table(name).filter(pl.col(project) == code).select(project, own)
-            keys = pl.concat([keys, had.join(tables[name], on=[project, own], how="anti")])
+        named = pl.lit(file.code).alias(project), pl.col("catalognumber" if own == "rcvrcatnumber" else own).alias(own)
+        keys = sheet.select(named).join(others.select(named), on=[project, own], how="anti")
+        if replaces and around.before:
+            had = around.before.table(name).filter(pl.col(project) == file.code).select(project, own)
+            keys = pl.concat([keys, had.join(around.tables[name], on=[project, own], how="anti")])
         _note(rows, name, keys.drop_nulls().unique())
     return sheet.height
 
 
-def _receivers(connection: Connection, key: str) -> pl.DataFrame:
-    query = "select distinct receiver_key from platform.events where submission_key = %s"
-    return transfer.copy_out(connection, query, {"receiver_key": pl.Int32}, [key])
+def _sheet(around: _Around, code: str, kind: str, keys: list[str]) -> pl.DataFrame:
+    query = sql.SQL("select catalognumber, transmitter from {} where submission_key = any(%s)").format(
+        table(code, SHEETS[kind])
+    )
+    schema = {"catalognumber": pl.String, "transmitter": pl.String}
+    return transfer.copy_out(around.connection, query, schema, [keys]) if keys else pl.DataFrame(schema=schema)
 
 
-def _note(rows: Rows, name: str, keys: pl.DataFrame) -> int:
+def _of_events(rows: Rows, around: _Around, file: _File) -> int:
+    """The clocks of its receivers; where a new file that stays in speaks of a receiver, too, its clock is kept as it is."""
+    new = [one.key for one in around.staying if one.kind == "events" and one.number not in around.pushed]
+    query = "select submission_key, receiver_key from platform.events where submission_key = any(%s)"
+    schema = {"submission_key": pl.String, "receiver_key": pl.Int32}
+    found = transfer.copy_out(around.connection, query, schema, [[file.key, *new]])
+    mine = found.filter(pl.col("submission_key") == file.key)
+    others = found.filter(pl.col("submission_key") != file.key)
+    _note(rows, "clock_segments", mine.select("receiver_key").unique().join(others, on="receiver_key", how="anti"))
+    return mine.height
+
+
+SAME = ["receiver_key", "transmitter_key", "second", "sensor_value"]
+
+
+def _also_given(around: _Around, file: _File) -> pl.DataFrame:
+    """Rows that files which stay in have, too, and that were not loaded from them because this file had given them: SAME, by."""
+    givers = around.connection.execute(
+        "select distinct submission_key from platform.repeated_rows where other_submission_no = %s", [file.number]
+    ).fetchall()
+    staying = {one.key: one.number for one in around.staying}
+    receivers, transmitters = around.tables["receivers"], around.tables["transmitters"]
+    schema = {
+        "receiver_key": pl.Int32,
+        "transmitter_key": pl.Int32,
+        "second": pl.Int64,
+        "sensor_value": pl.Float64,
+        "by": pl.Int32,
+    }
+    found = [pl.DataFrame(schema=schema)]
+    for (key,) in sorted(givers):
+        if key in staying:
+            path = submissions.get(around.connection, key).parquet(around.settings)
+            given = pl.read_parquet(path, columns=["receiver", "transmitter", "datetime", "sensor_value"])
+            named = given.with_columns(
+                rcv_serial_no=pl.col("receiver").str.extract(r"([^-]*)$"), second=pl.col("datetime").dt.epoch("s")
+            )
+            keyed = named.join(receivers, on="rcv_serial_no").join(transmitters, on="transmitter")
+            found.append(
+                keyed.with_columns(by=pl.lit(staying[key])).select(pl.col(n).cast(kind) for n, kind in schema.items())
+            )
+    return pl.concat(found).unique(SAME, keep="first", maintain_order=True)
+
+
+def _note(rows: Rows, name: str, keys: pl.DataFrame) -> None:
     rows.tables.setdefault(name, []).append(keys)
-    return keys.height
-
-
-def _of_whole(rows: Rows, one: LeftOut) -> None:
-    for name in OF_A_TRACKER if one.scope is Scope.TRACKER else OF_A_PROJECT:
-        _note(rows, name, pl.DataFrame({KEYS[name][0][0]: [one.subject]}))
 
 
 def apply(frames: Tables, rows: Rows, before: Snapshot | None) -> Tables:
@@ -195,14 +285,30 @@ def _submissions(now: pl.DataFrame, rows: Rows, before: Snapshot | None) -> pl.D
 
 
 def detections(found: pl.DataFrame, code: str, name: str, rows: Rows, before: Snapshot | None) -> pl.DataFrame:
-    """The detections of a partition without those that are left out; in their place those of the last push that they replaced."""
+    """The detections of a partition without those that are left out; in their place those of the last push that they replaced, and those
+    that a file which stays in has given, too.
+    """
     mine = rows.by_code.get(code, {})
     hit = found["submission_no"].is_in(list(mine))
-    rows.counted.update(found.filter(hit)["submission_no"].to_list())
-    kept = found.filter(~hit)
+    kept = [found.filter(~hit)]
+    for (number,), some in found.filter(hit).group_by(["submission_no"], maintain_order=True):
+        keyed = some.with_columns(second=pl.col("device_ms") // 1000)
+        also = keyed.join(rows.also_of[number], on=SAME, how="inner", nulls_equal=True)  # type: ignore[index]
+        rows.counted[number] += some.height - also.height  # type: ignore[index]
+        rows.moved[number] -= also.height  # type: ignore[index]
+        rows.moved.update(also["by"].to_list())
+        kept.append(also.with_columns(submission_no=pl.col("by")).select(found.columns))
+    there = pl.concat(kept)
     replaced = [number for earlier in mine.values() for number in earlier]
-    if before is None or not replaced or name not in before.detections:
-        return kept
-    again = pl.read_parquet(before.detections[name]).filter(pl.col("submission_no").is_in(replaced))
-    again = again.join(kept, on="det_key", how="anti").select(kept.columns)
-    return pl.concat([kept, again]).sort("receiver_key", "transmitter_key", "device_ms", "det_key")
+    if before is not None and replaced and name in before.detections:
+        again = (
+            pl.read_parquet(before.detections[name])
+            .filter(pl.col("submission_no").is_in(replaced))
+            .select(found.columns)
+        )
+        taken = there.join(
+            again, on="det_key", how="semi"
+        )  # came in since with another file: it is the earlier one's again
+        rows.moved.subtract(taken["submission_no"].to_list())
+        there = pl.concat([there.join(again, on="det_key", how="anti"), again])
+    return there.sort("receiver_key", "transmitter_key", "device_ms", "det_key")

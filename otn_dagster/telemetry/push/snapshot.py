@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from psycopg import sql
 
 from otn_dagster import calendar, files, transfer
 from otn_dagster.config import Settings
-from otn_dagster.database import Connection, Session
+from otn_dagster.database import PUSH_LOCKS, Connection, Session, lock_for
 from otn_dagster.telemetry import cutoffs, inputs
 from otn_dagster.telemetry.loading.keys import assign_keys
 from otn_dagster.telemetry.push import leaving_out
@@ -135,6 +136,7 @@ def freeze(connection: Connection, settings: Settings, push_date: str, gate: Gat
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".snapshot-*"):
         shutil.rmtree(leftover)
+    lock_for(connection, PUSH_LOCKS, push_date)  # nobody releases what is being made again
     cutoffs.wait_for_loading(connection)
     rehearsal = cutoffs.is_rehearsal(connection, settings, push_date)
     revisions = cutoffs.revisions(connection, push_date)
@@ -184,7 +186,7 @@ def _freeze(
     outs: list[tuple[leaving_out.Rows, Snapshot | None]] = []
     signed = [one for one in gate(connection) if one.subject not in keys]
     for left, stands in ((late, earlier), (signed, before)):
-        out = leaving_out.find(connection, left, stands, tables)
+        out = leaving_out.find(connection, settings, left, stands, tables)
         tables = leaving_out.apply(tables, out, stands)
         outs.append((out, stands))
     tables["submissions"] = tables["submissions"].filter(pl.col("left_out").ne_missing(Why.LATE))
@@ -195,10 +197,13 @@ def _freeze(
     revisions = cutoffs.revisions(connection, push_date)
     manifest["revision"] = len(revisions) + 1
     manifest["revisions"] = [{"revision": one.revision, "by": one.asked_by, "why": one.why} for one in revisions]
-    out = outs[-1][0]
+    out, moved = outs[-1][0], Counter[int]()
+    for each, _ in outs:
+        moved.update(each.moved)
     manifest["left_out"] = [
         {**one, "rows": out.counted[one["submission_no"]]} if "kind" in one else one for one in out.entries
     ]
+    manifest["moved"] = sorted([number, rows] for number, rows in moved.items() if rows)
     (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
     if (folder / "snapshot").exists():
         (folder / "snapshot").rename(folder / f".snapshot-old-{os.getpid()}")

@@ -26,6 +26,7 @@ def due(connection: Connection) -> list[tuple[str, str]]:
     rows = connection.execute(
         """select p.push_date::text, coalesce(max(o.changed_at), p.told_at)::text as stamp
            from platform.tracker_pushes p left join platform.outbox o on o.push_date = p.push_date and o.event = 'extracts'
+           join platform.push_releases r on r.push_date = p.push_date
            where not exists (select 1 from platform.outbox w where w.push_date = p.push_date and w.event = 'extracts'
                and w.state in ('waiting', 'pending', 'sending'))
            group by p.push_date, p.told_at, p.completed_as_of
@@ -42,8 +43,8 @@ def complete(connection: Connection, push_date: str, actor: Actor) -> Completed:
         " from platform.tracker_pushes where push_date = %s for update",
         [push_date, push_date],
     ).fetchone()
-    notified, completed = outbox.complete(connection, push_date)
     published = len(follow_pushes.published(connection, push_date, actor))
+    notified, completed = outbox.marks(connection, push_date)
     row = connection.execute(
         "select count(*) from platform.tracker_items where flow = 'submission' and push_date = %s and state = 'extracted'",
         [push_date],

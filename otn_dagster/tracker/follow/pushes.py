@@ -40,12 +40,15 @@ def left_out(connection: Connection, snapshot: Snapshot) -> None:
     if snapshot.rehearsal:
         return
     push_date = snapshot.manifest["push_date"]
+    date, says = dt.date.fromisoformat(push_date), f"it was left out of the push of {push_date}"
     for one in snapshot.left_out:
         item = items.find(connection, flows.SUBMISSION, one["submission_key"]) if "submission_key" in one else None
-        if item and item.node and item.state == "verified" and not item.hold:
-            says = f"it was left out of the push of {push_date}"
+        if item and item.state in ("matched", "extracted") and item.push_date == date:  # an earlier revision had it
+            item = items.move(connection, item.item_id, "verified", PUSHES, {"reason": says}, note=says)
+        if item and item.node and item.state == "verified":
             following = cutoffs.next_push(connection, item.node, None)
-            items.describe(connection, item.item_id, Blocker.NEXT_PUSH, says, following)
+            blocker = (None, None) if item.hold else (Blocker.NEXT_PUSH, says)
+            items.describe(connection, item.item_id, *blocker, following)
 
 
 def links(connection: Connection, changed_by: pl.DataFrame, web_url: str) -> dict[str, str]:
@@ -144,7 +147,9 @@ def published(connection: Connection, push_date: str, actor: Actor) -> list[Item
 
     Extracts are marked by what the outbox did in the same transaction: what is published has its marks.
     """
-    outbox.complete(connection, push_date)
+    released = connection.execute("select 1 from platform.push_releases where push_date = %s", [push_date]).fetchone()
+    if released:
+        outbox.complete(connection, push_date)
     written = connection.execute("select schema_name, push_date from platform.summaries").fetchall()
     stale = sorted(set(SUMMARIES) - {name for name, date in written if date.isoformat() >= push_date})
     moved, known = [], {}
@@ -152,6 +157,9 @@ def published(connection: Connection, push_date: str, actor: Actor) -> list[Item
         if stale:
             says = f"summaries are not of this push yet: {', '.join(stale)}"
             items.describe(connection, item.item_id, Blocker.SUMMARIES, says)
+            continue
+        if not released:
+            items.describe(connection, item.item_id, Blocker.MAILS, "the push waits for its release")
             continue
         code = item.collectioncode or ""
         told = known[code] = known.get(code) or outbox.told(connection, push_date, code)

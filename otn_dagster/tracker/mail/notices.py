@@ -78,6 +78,7 @@ def extracts(
         listing = tuple(row["detection_extract"] for rows in projects.values() for row in rows)
         drafts.append(_draft("extracts", "", email, values, push_date=push_date, name=names[email], extracts=listing))
     written = outbox.write(connection, drafts, settings.mail.mode, waits=not released)
+    outbox.give_up_waiting(connection, push_date, [draft.recipient for draft in drafts])
     connection.execute(
         "insert into platform.tracker_pushes (push_date) values (%s) on conflict do nothing", [push_date]
     )

@@ -10,7 +10,7 @@ person.
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, LiteralString, cast
@@ -145,11 +145,14 @@ def newest(connection: Connection, state: str | None = None, limit: int = 500) -
 
 
 def due(connection: Connection, mode: str, most_a_day: int) -> int:
-    """How many mails may be sent now, or were left by a sender that died; none where the day's number is reached."""
-    if mode in ("live", "allowlist") and sent_today(connection) >= most_a_day:
-        return 0
+    """How many mails may be sent now, or were left by a sender that died; where the day's number is reached, of those that are
+    not counted.
+    """
+    full = mode in ("live", "allowlist") and sent_today(connection) >= most_a_day
     row = connection.execute(
-        "select count(*) from platform.outbox where state = 'sending' or (state = 'pending' and next_at <= clock_timestamp())"
+        "select count(*) from platform.outbox where (state = 'sending' or (state = 'pending' and next_at <= clock_timestamp()))"
+        " and (not %s or event = any(%s))",
+        [full, list(UNCOUNTED)],
     ).fetchone()
     assert row is not None
     return row[0]
@@ -270,20 +273,30 @@ def waive(connection: Connection, push_date: str, by: str, why: str) -> int:
     """Somebody says that nobody needs the mails of a push that were not delivered; how many. Safe to repeat."""
     rows = connection.execute(
         "select mail_no from platform.outbox where push_date = %s and event = 'extracts' and state = any(%s) order by mail_no",
-        [push_date, list(DECIDED_FROM[Decision.GIVE_UP])],
+        [push_date, ["simulated", "off", "failed", "uncertain"]],
     ).fetchall()
     for (mail_no,) in rows:
         decide(connection, mail_no, Decision.GIVE_UP, by, why)
     return len(rows)
 
 
-def complete(connection: Connection, push_date: str) -> tuple[int, int]:
-    """Mark extracts of a push by what the outbox did; (notified, completed). Safe to repeat.
+def give_up_waiting(connection: Connection, push_date: str, recipients: Sequence[str]) -> None:
+    """Mails of a push that wait for its release, and whose people have nothing to be told any more. Safe to repeat."""
+    rows = connection.execute(
+        "select mail_no from platform.outbox where push_date = %s and event = 'extracts' and state = 'waiting' and recipient <> all(%s)",
+        [push_date, list(recipients)],
+    ).fetchall()
+    for (mail_no,) in rows:
+        set_state(connection, mail_no, "given_up", "a revision of the push has nothing to tell them")
+
+
+def complete(connection: Connection, push_date: str) -> None:
+    """Mark extracts of a released push by what the outbox did. Safe to repeat.
 
     notified: when the first mail that names it was delivered. completed: every mail that names it was delivered or given up by somebody,
     or nobody was there to tell. Simulated mails reached nobody: they mark nothing.
     """
-    rows = connection.execute(
+    connection.execute(
         """with mails as (
                select e.detection_extract, min(o.changed_at) filter (where o.state = 'sent') as first_sent,
                    bool_and(o.state = any(%(settled)s)) as all_settled
@@ -292,11 +305,19 @@ def complete(connection: Connection, push_date: str) -> tuple[int, int]:
                completed = coalesce(m.all_settled, true)
            from obis.detection_extracts_list k left join mails m using (detection_extract)
            where l.push_date = %(push)s and k.push_date = %(push)s and l.detection_extract = k.detection_extract
-               and exists (select 1 from platform.tracker_pushes p where p.push_date = %(push)s)
-           returning l.notified_at is not null, l.completed""",
+               and exists (select 1 from platform.tracker_pushes p where p.push_date = %(push)s)""",
         {"push": push_date, "settled": list(SETTLED)},
-    ).fetchall()
-    return sum(notified for notified, _ in rows), sum(completed for _, completed in rows)
+    )
+
+
+def marks(connection: Connection, push_date: str) -> tuple[int, int]:
+    """How many extracts of a push are (notified, completed)."""
+    row = connection.execute(
+        "select count(notified_at), count(*) filter (where completed) from obis.detection_extracts_list where push_date = %s",
+        [push_date],
+    ).fetchone()
+    assert row is not None
+    return row
 
 
 def _log(connection: Connection, mail_no: int, state: str, what: str) -> None:

@@ -118,7 +118,10 @@ async def picture(visit: Visit) -> Answer:
     date, code, kind = push_date_of(visit), await project_of(visit), visit.request.path_params["kind"]
     if kind not in pictures.KINDS:
         raise Stop(404, "There is no such picture.")
-    folder = push_folder(visit.service.settings, date)
+    settings = visit.service.settings
+    if not visit.reader.is_staff and not await visit.ask(lambda connection: release.is_out(connection, settings, date)):
+        raise Stop(404, f"The push of {date} is not released yet.")
+    folder = push_folder(settings, date)
     path = await visit.ask(lambda _: pictures.picture(folder, code, kind))
     if path is None:
         raise Stop(404, "There is no such picture.")

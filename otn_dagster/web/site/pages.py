@@ -314,12 +314,13 @@ def _left_out(visit: Visit, connection: Connection, date: str) -> list[dict[str,
         frozen = snapshot.read(visit.service.settings, date)
     except snapshot.NothingToPush:
         return []
-    everything = visit.reader.is_staff
-    return [
-        one
-        for one in frozen.left_out
-        if everything or board.belongs_to(connection, visit.person, one["collectioncode"])
-    ]
+    if visit.person is not None and visit.person.role == "analyst":
+        return frozen.left_out
+    if not visit.reader.is_staff and not release.is_out(connection, visit.service.settings, date):
+        return []
+    codes = {one["collectioncode"] for one in frozen.left_out}
+    mine = {code for code in codes if board.belongs_to(connection, visit.person, code)}
+    return [one for one in frozen.left_out if one["collectioncode"] in mine]
 
 
 def _certificate(path: Path) -> dict[str, Any] | None:

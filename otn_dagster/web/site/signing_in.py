@@ -102,7 +102,7 @@ async def sign_out(visit: Visit) -> Response:
 @page
 async def show_invitation(visit: Visit) -> Response:
     """GET invitation: its code is pasted, or stands behind the # of a link, so that no log of addresses has it."""
-    answer = _form_page(visit, "invitation", problem="")
+    answer = _form_page(visit, "invitation", problem="", code="")
     answer.headers["Content-Security-Policy"] += "; script-src 'self'"
     return answer
 
@@ -112,13 +112,13 @@ async def accept_invitation(visit: Visit) -> Response:
     """POST invitation."""
     fields = await _fields(visit)
     if fields.get("password") != fields.get("again"):
-        return _form_page(visit, "invitation", 400, problem="The two passwords differ.")
+        return _form_page(visit, "invitation", 400, problem="The two passwords differ.", code=fields.get("token", ""))
     try:
         await visit.ask(
             lambda connection: people.accept(connection, fields.get("token", ""), fields.get("password", ""))
         )
     except BadSignIn as problem:
-        return _form_page(visit, "invitation", 400, problem=str(problem))
+        return _form_page(visit, "invitation", 400, problem=str(problem), code=fields.get("token", ""))
     return redirect("/tracker/sign-in")
 
 
