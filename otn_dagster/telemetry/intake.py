@@ -13,7 +13,7 @@ import psycopg
 from otn_dagster import decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, submissions
+from otn_dagster.telemetry import cutoffs, revisions, submissions
 from otn_dagster.telemetry.files.reading import as_verdict, kinds_fed
 from otn_dagster.telemetry.files.refusals import ANSWERS, BadFile, MissingProject, Topic, Undecided
 from otn_dagster.telemetry.submissions import Counts, Submission
@@ -92,7 +92,7 @@ def ready(connection: Connection, stopped: Collection[str] = ()) -> list[tuple[S
             if submission.kind == "project" or submission.collectioncode not in forms_open:
                 found.append((submission, submission.submission_key))
         elif submission.state == "waiting":
-            open_now = submission.node not in locked or cutoffs.admitted(connection, submission.submission_key)
+            open_now = submission.node not in locked or revisions.admitted(connection, submission.submission_key)
             if open_now and (submission.kind == "project" or submission.collectioncode in projects):
                 found.append((submission, f"{submission.submission_key} after {_occasion(connection, submission)}"))
         elif not decisions.is_asked(connection, submission.submission_key):
@@ -112,7 +112,7 @@ def _occasion(connection: Connection, submission: Submission) -> str:
         [submission.node, submission.collectioncode],
     ).fetchone()
     assert row is not None
-    let_in = cutoffs.admitted(connection, submission.submission_key)
+    let_in = revisions.admitted(connection, submission.submission_key)
     return f"{row[0]} {row[1]}" + (f" let into {let_in}" if let_in else "")
 
 

@@ -11,16 +11,16 @@ import datetime as dt
 from otn_dagster.config import Settings
 from otn_dagster.database import PUSH_LOCKS, Connection, lock_for
 from otn_dagster.explained import Unusable
-from otn_dagster.telemetry import cutoffs
+from otn_dagster.telemetry import revisions
 from otn_dagster.telemetry.push import snapshot
 from otn_dagster.tracker import flows, items, release
 
 
 def admit(connection: Connection, submission_key: str, who: str, why: str) -> str:
-    """Let one submission into the push under way; which push that is. Raises as ``cutoffs.admit``."""
+    """Let one submission into the push under way; which push that is. Raises as ``revisions.admit``."""
     item = items.find(connection, flows.SUBMISSION, submission_key)
     signed_off = item is None or (item.state not in ("received", "loading") and not item.hold)
-    push_date = cutoffs.admit(connection, submission_key, who, why, signed_off)
+    push_date = revisions.admit(connection, submission_key, who, why, signed_off)
     if item and item.state in ("loading", "verified"):  # it was meant for the next push
         says = f"it was let into the push of {push_date}"
         items.describe(connection, item.item_id, flows.Blocker.NEXT_PUSH, says, dt.date.fromisoformat(push_date))
@@ -38,8 +38,8 @@ def revise(connection: Connection, settings: Settings, push_date: str, who: str,
         frozen = None
     if frozen is None or frozen.rehearsal:
         raise Unusable(f"the push of {push_date} is not frozen: whatever is loaded by its cut-off is in it")
-    if frozen.revision <= len(cutoffs.revisions(connection, push_date)):
+    if frozen.revision <= len(revisions.of(connection, push_date)):
         return (
-            len(cutoffs.revisions(connection, push_date)) + 1
+            len(revisions.of(connection, push_date)) + 1
         )  # it was asked for already, and is made when the push runs again
-    return cutoffs.ask_revision(connection, push_date, who, why)
+    return revisions.ask(connection, push_date, who, why)

@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from otn_dagster.config import Settings
 from otn_dagster.database import PUSH_LOCKS, Connection, lock_for
 from otn_dagster.explained import Unusable
-from otn_dagster.telemetry import cutoffs
+from otn_dagster.telemetry import cutoffs, revisions
 from otn_dagster.telemetry.push import unusual
 from otn_dagster.telemetry.push.attention import read_warnings
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
@@ -64,7 +64,7 @@ def release(connection: Connection, settings: Settings, push_date: str, who: str
     made = _certificate(push_folder(settings, push_date))
     if made is None:
         raise Unusable(f"the push of {push_date} has no certificate: there is nothing to release")
-    if made.get("revision", 1) <= len(cutoffs.revisions(connection, push_date)):
+    if made.get("revision", 1) <= len(revisions.of(connection, push_date)):
         raise Unusable(f"a revision of the push of {push_date} was asked for: run the push again, and look at that")
     if made["rehearsal"]:
         raise Unusable(

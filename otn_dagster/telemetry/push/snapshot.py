@@ -25,9 +25,9 @@ from psycopg import sql
 from otn_dagster import calendar, files, transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import PUSH_LOCKS, Connection, Session, lock_for
-from otn_dagster.telemetry import cutoffs, inputs
+from otn_dagster.telemetry import cutoffs, inputs, revisions
 from otn_dagster.telemetry.loading.keys import assign_keys
-from otn_dagster.telemetry.push import leaving_out
+from otn_dagster.telemetry.push import leaving_out, standing
 from otn_dagster.telemetry.push.left_out import Gate, LeftOut, Scope, Why
 from otn_dagster.telemetry.push.tables import TABLES
 
@@ -139,10 +139,10 @@ def freeze(connection: Connection, settings: Settings, push_date: str, gate: Gat
     lock_for(connection, PUSH_LOCKS, push_date)  # nobody releases what is being made again
     cutoffs.wait_for_loading(connection)
     rehearsal = cutoffs.is_rehearsal(connection, settings, push_date)
-    revisions = cutoffs.revisions(connection, push_date)
+    asked = revisions.of(connection, push_date)
     existing = _newest(folder)
     if existing and not existing.rehearsal:
-        if existing.revision > len(revisions) and existing.folder.name == "snapshot":
+        if existing.revision > len(asked) and existing.folder.name == "snapshot":
             return existing
         return _revise(connection, settings, existing, gate)
     _refuse_what_came_later(connection, settings, push_date, rehearsal)
@@ -163,7 +163,8 @@ def _revise(connection: Connection, settings: Settings, existing: Snapshot, gate
     push_date = existing.manifest["push_date"]
     _keep_revision(push_folder(settings, push_date), existing)
     late = [
-        LeftOut(Scope.SUBMISSION, key, Why.LATE, "it is late") for key in cutoffs.late(connection, settings, push_date)
+        LeftOut(Scope.SUBMISSION, key, Why.LATE, "it is late")
+        for key in revisions.late(connection, settings, push_date)
     ]
     return _freeze(connection, settings, _manifest(connection, settings, push_date, False), gate, late, existing)
 
@@ -187,16 +188,16 @@ def _freeze(
     signed = [one for one in gate(connection) if one.subject not in keys]
     for left, stands in ((late, earlier), (signed, before)):
         out = leaving_out.find(connection, settings, left, stands, tables)
-        tables = leaving_out.apply(tables, out, stands)
+        tables = standing.apply(tables, out, stands)
         outs.append((out, stands))
     tables["submissions"] = tables["submissions"].filter(pl.col("left_out").ne_missing(Why.LATE))
     manifest["files"] = {
         f"{name}.parquet": write_parquet(frame, staging / f"{name}.parquet") for name, frame in tables.items()
     }
     manifest["files"] |= _freeze_detections(connection, settings, staging, manifest, outs)
-    revisions = cutoffs.revisions(connection, push_date)
-    manifest["revision"] = len(revisions) + 1
-    manifest["revisions"] = [{"revision": one.revision, "by": one.asked_by, "why": one.why} for one in revisions]
+    asked = revisions.of(connection, push_date)
+    manifest["revision"] = len(asked) + 1
+    manifest["revisions"] = [{"revision": one.revision, "by": one.asked_by, "why": one.why} for one in asked]
     out, moved = outs[-1][0], Counter[int]()
     for each, _ in outs:
         moved.update(each.moved)
@@ -247,7 +248,7 @@ def _refuse_what_came_later(connection: Connection, settings: Settings, push_dat
     first, count = row
     if count == 0:
         raise NothingToPush("nothing is loaded; put files into incoming/ and run `otn-dagster load`")
-    late = [] if rehearsal else cutoffs.late(connection, settings, push_date)
+    late = [] if rehearsal else revisions.late(connection, settings, push_date)
     if late:
         raise NothingToPush(
             f"the cut-off of {push_date} is past and {len(late)} submission(s) were loaded after it (the first loading was on"
@@ -296,7 +297,7 @@ def _freeze_detections(
             with session.transaction() as reading:
                 frame = inputs.detections(reading, sql.Identifier(code.lower(), f"detections_{year}"))
             for out, stands in mine:
-                frame = leaving_out.detections(frame, code, f"{code}-{year}", out, stands)
+                frame = standing.detections(frame, code, f"{code}-{year}", out, stands)
             # Not all that is loaded: another push must not take it for that.
             files[name] = write_parquet(frame, staging / name) | ({} if mine else {"version": version})
     connection.execute("select 1")  # raises where the connection that kept loading out was lost meanwhile

@@ -14,7 +14,7 @@ from typing import Any
 from otn_dagster import decisions
 from otn_dagster.checks import Outcome
 from otn_dagster.database import Connection
-from otn_dagster.telemetry import cutoffs, kinds, submissions
+from otn_dagster.telemetry import cutoffs, kinds, revisions, submissions
 from otn_dagster.telemetry.checks import catalog
 from otn_dagster.telemetry.checks.registry import FieldCheck
 from otn_dagster.telemetry.submissions import Submission
@@ -136,7 +136,7 @@ def _situation(
         signed=bool(items.signatures(connection, item, "verified")),
         checked=_checks(connection, item),
         evidence={"rows": rows, "loaded at": loaded_at},
-        next_push=cutoffs.admitted(connection, item.subject)
+        next_push=revisions.admitted(connection, item.subject)
         or cutoffs.next_push(connection, submission.node, loaded_at),
     )
 
