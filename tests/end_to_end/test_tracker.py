@@ -116,7 +116,7 @@ def test_the_whole_life_of_a_real_submission(
         page.reload()
         page.get_by_role("link", name="doubtful.csv").click()
         form = page.locator("form", has=page.get_by_role("button", name="Hold"))
-        form.get_by_label("because it").select_option("needs_researcher")
+        form.get_by_label("because it").select_option("waiting_data_files")
         form.get_by_label("why").fill("is this tag really theirs?")
         form.get_by_role("button", name="Hold").click()
         page.get_by_text("is this tag really theirs?").first.wait_for()
@@ -132,7 +132,7 @@ def test_the_whole_life_of_a_real_submission(
         ]
         page.goto(f"{web.url}/tracker/pushes/{PAST_PUSH}")
         page.get_by_text("This push waits for its release.").wait_for()
-        page.get_by_text("it is on hold (needs the researcher): is this tag really theirs?").first.wait_for()
+        page.get_by_text("it is on hold (waits for data files): is this tag really theirs?").first.wait_for()
         keep("2-push-before-its-release")
         page.get_by_label("What you looked at").fill("the counts are those of June")
         page.get_by_role("button", name="Release").click()
