@@ -29,7 +29,7 @@ from otn_dagster.telemetry.push.pictures import REPORTS
 from otn_dagster.telemetry.push.report import write_reports
 from otn_dagster.telemetry.push.shared import Shared
 from otn_dagster.tracker import gate, release
-from otn_dagster.tracker.follow import completion
+from otn_dagster.tracker.follow import catch_up, completion
 from otn_dagster.tracker.follow import pushes as follow_pushes
 from otn_dagster.tracker.mail import notices, outbox
 
@@ -62,7 +62,8 @@ class OnlyConfig(dg.Config):
     "on hold, not verified or left out by somebody stays as the last push had it, and is named.",
 )
 def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> dg.MaterializeResult:
-    """Freeze; a real snapshot that exists is kept."""
+    """Freeze; a real snapshot that exists is kept, until its next revision is asked for."""
+    catch_up.submissions(database.settings, database.config.tracker)
     try:
         with database.connect() as connection:
             cutoffs.announce(connection, database.settings)

@@ -71,7 +71,7 @@ FLOWS: dict[str, dict[tuple[str | None, str], Step]] = {
     SUBMISSION: {
         (None, "received"): Step(("file",)),
         ("received", "loading"): Step(("run",), in_freeze=False),
-        ("loading", "verified"): Step(("rows", "checks"), in_freeze=False),
+        ("loading", "verified"): Step(("rows", "checks")),  # what is loaded was loaded in time, or was let in
         ("verified", "matched"): Step(("push", "snapshot", "detections")),
         ("matched", "verified"): Step(("reason",), on_hold=True),  # its push was given up, or a revision left it out
         ("extracted", "verified"): Step(("reason",), on_hold=True),

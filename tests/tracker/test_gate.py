@@ -16,6 +16,7 @@ from otn_dagster.telemetry.push import exclusions, matching, snapshot
 from otn_dagster.telemetry.push.extracts_list import LIST_FILE
 from otn_dagster.telemetry.push.left_out import Scope
 from otn_dagster.tracker import flows, gate, items
+from otn_dagster.tracker.follow import deciding
 from otn_dagster.tracker.items import Actor
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
 from tests.support.sheets import deployments, tag_sheet, vue
@@ -374,3 +375,16 @@ def test_why_a_file_waits_is_for_its_own_node(going_on: Node):
         page = f"/tracker/pushes/{NEXT_PUSH}"
         assert "c.csv" not in site.person("max@example.org", "manager", "MIGRAMAR").get(page).text
         assert "c.csv" in site.person("mia@example.org", "manager", "OTN").get(page).text
+
+
+def test_what_was_loaded_just_before_the_cut_off_is_in_the_push(going_on: Node, monkeypatch: pytest.MonkeyPatch):
+    """The tracker had not followed its loading when the cut-off came: the step that freezes does."""
+    going_on.drop("OTN/HFX/detections", "b.csv", vue_of(11))
+    with monkeypatch.context() as patch:
+        patch.setattr(deciding, "_verified", lambda _: [])
+        load(going_on)
+    assert item_of(going_on, "b.csv").state == "loading"
+    going_on.clock("2027-02-20T00:00:00")
+    assert headless.push(going_on.settings, NEXT_PUSH).good
+    assert snapshot.read(going_on.settings, NEXT_PUSH).left_out == []
+    assert item_of(going_on, "b.csv").state == "extracted"
