@@ -61,6 +61,15 @@ def run(*words: str) -> int:
     return int(ended.value.code or 0)
 
 
+def hold_newest(node: Node, name: str) -> None:
+    """The version of a file that is loaded now, on hold by a person."""
+    loaded = "select submission_key from platform.submissions where state = 'loaded' and file_name = %s"
+    with node.connect() as connection:
+        item = items.find(connection, flows.SUBMISSION, node.value(loaded, name))
+        assert item and item.state == "verified"
+        items.hold(connection, item.item_id, "needs_researcher", Actor.person("ada@example.org"), "is it right?")
+
+
 def new_things(node: Node) -> None:
     """A second animal, a second receiver, and detections of the one by the other and by the first."""
     node.drop("OTN/HFX/tags", "second.csv", tag_sheet(SECOND))
@@ -90,7 +99,7 @@ def test_a_submission_on_hold_stays_out_and_everybody_hears_of_it(going_on: Node
     assert counts["left out"] == 2 and sum(counts["by reason"].values()) == 5
     report = (folder / "reports" / "HFX.md").read_text()
     assert (
-        "Left out of this push: second.csv (tags, 1 rows), because it is on hold (needs the researcher): because"
+        "Left out of this push: second.csv (tags, 1 row), because it is on hold (needs the researcher): because"
         in report
     )
     mails = going_on.rows(
@@ -133,11 +142,7 @@ def test_a_correction_of_detections_on_hold_leaves_what_was_pushed(going_on: Nod
     rows = [f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (1, 2, 3, 4)]
     going_on.drop("OTN/HFX/detections", "a.csv", vue(*rows))
     load(going_on)
-    newest = "select submission_key from platform.submissions where state = 'loaded' and kind = 'detections'"
-    with going_on.connect() as connection:
-        item = items.find(connection, flows.SUBMISSION, going_on.value(newest))
-        assert item and item.state == "verified"
-        items.hold(connection, item.item_id, "needs_researcher", Actor.person("ada@example.org"), "is the clock right?")
+    hold_newest(going_on, "a.csv")
     folder = push(going_on)
     assert len(before) == 3 and matched(folder) == before
     (left,) = snapshot.read(going_on.settings, NEXT_PUSH).left_out
@@ -167,11 +172,7 @@ def test_a_correction_on_hold_keeps_no_other_one_of_its_project_out(going_on: No
         for question in decisions.open_questions(connection):
             decisions.decide(connection, question.number, "accept", "Ada", "it was no animal of theirs")
     load(going_on)
-    newest = "select submission_key from platform.submissions where state = 'loaded' and file_name = 'first.csv'"
-    with going_on.connect() as connection:
-        item = items.find(connection, flows.SUBMISSION, going_on.value(newest))
-        assert item and item.state == "verified"
-        items.hold(connection, item.item_id, "needs_researcher", Actor.person("ada@example.org"), "are they sure?")
+    hold_newest(going_on, "first.csv")
     push(going_on, LATER_PUSH)
     animals = snapshot.read(going_on.settings, LATER_PUSH).table("animals")
     assert dict(animals.select("catalognumber", "sex").iter_rows()) == {
@@ -306,11 +307,7 @@ def test_a_row_that_left_a_file_on_hold_for_another_one_stands_once(going_on: No
         for question in decisions.open_questions(connection):
             decisions.decide(connection, question.number, "accept", "ada", "it moved to d.csv")
     load(going_on)
-    newest = "select submission_key from platform.submissions where state = 'loaded' and file_name = 'a.csv'"
-    with going_on.connect() as connection:
-        item = items.find(connection, flows.SUBMISSION, going_on.value(newest))
-        assert item and item.state == "verified"
-        items.hold(connection, item.item_id, "needs_researcher", Actor.person("ada@example.org"), "is the clock right?")
+    hold_newest(going_on, "a.csv")
     going_on.drop("OTN/HFX/detections", "d.csv", vue_of(3, 4))
     load(going_on)
     assert len(matched(push(going_on))) == 4

@@ -24,7 +24,11 @@ LEAST_NEAR_MISSES = 10  # detections of a transmitter before its likeness to a k
 MOSTLY = 0.5  # of a project's rows refused, or of its matches gone, before a push says so
 LEAST_LOST = 10
 
-LEFT_OUT = {"tracker": "changes of its animals and tags", "project": "all that is new of the project"}
+LEFT_OUT = {
+    "submission": "a file",
+    "tracker": "changes of its animals and tags",
+    "project": "all that is new of the project",
+}
 WHAT_TO_DO = {
     rules.UNREPORTED_TEST: ("declared a test tag by hand", "Nothing, unless it is an animal's."),
     rules.AMBIGUOUS: (
@@ -195,17 +199,12 @@ def _left_out(snapshot: Snapshot) -> list[tuple[str, str]]:
     """What is loaded and was kept out of this push."""
     said = []
     for one in snapshot.left_out:
-        what = (
-            f"{one['file_name']} ({one['kind']}, {one['rows'] or 0:,} rows)"
-            if "kind" in one
-            else LEFT_OUT[one["scope"]]
-        )
-        said.append(
-            (
-                one["collectioncode"],
-                f"Left out of this push: {what}, because {one['why']}. What the last push had of it stands.",
-            )
-        )
+        what = LEFT_OUT[one["scope"]]
+        if "kind" in one:
+            rows = f"{one['rows']:,} row{'' if one['rows'] == 1 else 's'}"
+            what = f"{one['file_name']} ({one['kind']}, {rows})"
+        sentence = f"Left out of this push: {what}, because {one['why']}. What the last push had of it stands."
+        said.append((one["collectioncode"], sentence))
     return said
 
 
