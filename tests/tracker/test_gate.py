@@ -1,7 +1,6 @@
 """The gate of a push: what is on hold, not signed off or left out by somebody stays as the last push had it, and is named everywhere."""
 
 import json
-import shutil
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +8,7 @@ import pytest
 
 from otn_dagster import decisions
 from otn_dagster.cli.main import command
-from otn_dagster.config import load_settings
+from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.explained import Unknown, Unusable
 from otn_dagster.orchestration import headless
 from otn_dagster.telemetry.push import exclusions, matching, snapshot
@@ -19,6 +18,7 @@ from otn_dagster.tracker import flows, gate, items
 from otn_dagster.tracker.follow import deciding
 from otn_dagster.tracker.items import Actor
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
+from tests.support.once import Once, copied
 from tests.support.sheets import deployments, tag_sheet, vue
 from tests.support.site import configure, serving
 from tests.support.tracking import act, finish, item_of, load
@@ -28,11 +28,16 @@ SECOND = {"ANIMAL_ID": "B", "TAG_ID_CODE": "200", "TAG_SERIAL_NUMBER": "2"}
 
 
 @pytest.fixture
-def going_on(pushed: Node, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+def going_on(
+    pushed_once: Once,
+    server: EmbeddedServer,
+    home: Path,
+    configured: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Node:
     """The node after its first push, on a data root that may be changed."""
-    shutil.copytree(pushed.settings.data, tmp_path / "data")
-    monkeypatch.setenv("OTN_DATA", str(tmp_path / "data"))
-    return Node(load_settings())
+    return copied(pushed_once, server, tmp_path, monkeypatch)
 
 
 def push(node: Node, date: str = NEXT_PUSH) -> Path:

@@ -1,17 +1,20 @@
 """A push is mended while it is under way: a correction is let in, and its snapshot is made again, before it is released."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.explained import Unknown, Unusable
 from otn_dagster.orchestration import headless
 from otn_dagster.telemetry.push import matching, snapshot
 from otn_dagster.telemetry.push.extracts_list import LIST_FILE
 from otn_dagster.tracker import mending
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
+from tests.support.once import Once, copied, made_once
 from tests.support.sheets import fill, tag_sheet, vue
 from tests.support.site import configure
 from tests.support.tracking import act, finish, item_of, load
@@ -19,15 +22,25 @@ from tests.support.tracking import act, finish, item_of, load
 SECOND = {"ANIMAL_ID": "B", "TAG_ID_CODE": "200", "TAG_SERIAL_NUMBER": "2"}
 
 
-@pytest.fixture
-def under_way(node: Node, home: Path, configured: Path) -> Node:
-    """A node whose cut-off is past; a wrong release date costs two of its three matches."""
+def _begin(node: Node) -> None:
     node.clock("2026-10-01T00:00:00")
     fill(node)
     node.drop("OTN/HFX/tags", "tags.csv", tag_sheet({"UTC_RELEASE_DATE_TIME": "2024-07-02T12:00:00"}))
     load(node)
     node.clock("2026-10-17T00:00:00")
-    return node
+
+
+@pytest.fixture(scope="module")
+def begun(server: EmbeddedServer) -> Iterator[Once]:
+    yield from made_once(server, _begin)
+
+
+@pytest.fixture
+def under_way(
+    begun: Once, server: EmbeddedServer, home: Path, configured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Node:
+    """A node whose cut-off is past; a wrong release date costs two of its three matches."""
+    return copied(begun, server, tmp_path, monkeypatch)
 
 
 def key_of(node: Node, name: str) -> str:

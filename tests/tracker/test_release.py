@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from otn_dagster.cli.main import command
+from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.explained import Unusable
 from otn_dagster.orchestration import headless
 from otn_dagster.telemetry.push import unusual
@@ -15,21 +16,23 @@ from otn_dagster.tracker.follow import completion
 from otn_dagster.tracker.items import Actor
 from otn_dagster.tracker.mail import notices, outbox, sending
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node
+from tests.support.once import Once, copied
 from tests.support.sheets import fill
 from tests.support.site import configure, serving
 from tests.support.tracking import item_of, load
 
 
 @pytest.fixture
-def waiting(node: Node, home: Path, configured: Path) -> Node:
+def waiting(
+    waiting_once: Once,
+    server: EmbeddedServer,
+    home: Path,
+    configured: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Node:
     """A node after a real push that nobody released yet."""
-    node.clock("2026-10-01T00:00:00")
-    fill(node)
-    load(node)
-    node.clock("2026-10-17T00:00:00")
-    outcome = headless.push(node.settings, PAST_PUSH)
-    assert outcome.good and outcome.waits_for_release
-    return node
+    return copied(waiting_once, server, tmp_path, monkeypatch)
 
 
 def mails(node: Node) -> set[str]:
