@@ -1,6 +1,6 @@
 """Mending a push under way: what is let in after the cut-off, and a snapshot that is made again for it.
 
-Belongs here: who may do it when, and what follows for items. Does not belong here: the rows (``telemetry/cutoffs.py``), freezing
+Belongs here: who may do it when, and what follows for items. Does not belong here: the rows (``telemetry/revisions.py``), freezing
 (``telemetry/push/snapshot.py``).
 
 Source: what verification finds is fixed, then the push goes on (OTN node manager training, "Data Push").
@@ -39,7 +39,6 @@ def revise(connection: Connection, settings: Settings, push_date: str, who: str,
     if frozen is None or frozen.rehearsal:
         raise Unusable(f"the push of {push_date} is not frozen: whatever is loaded by its cut-off is in it")
     if frozen.revision <= len(revisions.of(connection, push_date)):
-        return (
-            len(revisions.of(connection, push_date)) + 1
-        )  # it was asked for already, and is made when the push runs again
+        # It was asked for already, and is made when the push runs again.
+        return len(revisions.of(connection, push_date)) + 1
     return revisions.ask(connection, push_date, who, why)

@@ -20,7 +20,7 @@ from otn_dagster.database import PUSH_LOCKS, Connection, lock_for
 from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import cutoffs, revisions
 from otn_dagster.telemetry.push import unusual
-from otn_dagster.telemetry.push.attention import read_warnings
+from otn_dagster.telemetry.push.attention import in_words, read_warnings
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.extracts_list import LIST_FILE
 from otn_dagster.telemetry.push.snapshot import push_folder
@@ -104,9 +104,6 @@ def review(connection: Connection, settings: Settings, push_date: str) -> Review
         "select state, count(*), count(distinct recipient) from platform.outbox where push_date = %s and event = 'extracts' group by 1 order by 1",
         [push_date],
     ).fetchall()
-    said = [
-        f"{code or 'the whole push'}: {text}" for code, some in sorted(read_warnings(folder).items()) for text in some
-    ]
     return Review(
         mails=[(state, count) for state, count, _ in rows],
         people=sum(people for _, _, people in rows),
@@ -116,7 +113,7 @@ def review(connection: Connection, settings: Settings, push_date: str) -> Review
         changed=int(listed["changed"].sum()),
         withdrawn=int(listed["withdrawn"].sum()),
         unusual=unusual.read(folder),
-        warnings=said,
+        warnings=in_words(read_warnings(folder)),
         left_out=made["counts"].get("left out", 0),
     )
 

@@ -289,6 +289,11 @@ def read_warnings(folder: Path) -> dict[str, list[str]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def in_words(warnings: dict[str, list[str]]) -> list[str]:
+    """Warnings in order, each with the project that it is about: ``NSBS: its matches fell to nothing``."""
+    return [f"{code or 'the whole push'}: {said}" for code, some in sorted(warnings.items()) for said in some]
+
+
 def of_project(folder: Path, collectioncode: str) -> Attention | None:
     """What concerns one project, at either end; None where the push was not certified."""
     every = read(folder)

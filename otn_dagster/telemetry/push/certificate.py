@@ -52,7 +52,7 @@ class Certificate:
     @property
     def warned(self) -> list[str]:
         """The warnings in order, each with the project that it is about: ``NSBS: its matches fell to nothing``."""
-        return [f"{code or 'the whole push'}: {said}" for code, some in sorted(self.warnings.items()) for said in some]
+        return attention.in_words(self.warnings)
 
     @property
     def sha256(self) -> str:
