@@ -19,11 +19,12 @@ from otn_dagster.explained import Unknown, Unusable
 class HeldForPerson(RuntimeError):
     """A submission that is not applied until a person decides; nothing of it was written."""
 
-    def __init__(self, topic: str, subject: str, details: list[Any]):
-        """``details`` is what the person will see, one line each."""
-        self.topic, self.subject, self.details = topic, subject, details
+    def __init__(self, topic: str, subject: str, details: list[Any], says: str | None = None, anew: bool = False):
+        """``details`` is what the person will see, one line each. anew: what was answered was about something else."""
+        self.topic, self.subject, self.details, self.anew = topic, subject, details, anew
+        what = says or f"{len(details)} change(s) would remove information, the first: {details[0]}"
         super().__init__(
-            f"held for a person ({topic}): {len(details)} change(s) would remove information, the first: {details[0]}. "
+            f"held for a person ({topic}): {what}. "
             f"Look at them with `otn-dagster held` and decide with `otn-dagster decide`."
         )
 
@@ -77,6 +78,14 @@ def answer(connection: Connection, topic: str, subject: str) -> str | None:
     """``accept``, ``reject`` or another answer of the topic; None while nobody decided."""
     row = connection.execute(
         "select decision from platform.decisions where topic = %s and subject = %s", [topic, subject]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def details(connection: Connection, topic: str, subject: str) -> Any:
+    """What a person saw of a subject when it was asked about; None where it was not."""
+    row = connection.execute(
+        "select details from platform.decisions where topic = %s and subject = %s", [topic, subject]
     ).fetchone()
     return row[0] if row else None
 

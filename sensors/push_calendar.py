@@ -14,6 +14,7 @@ from otn_dagster.node import NodeConfig
 from otn_dagster.orchestration import jobs
 from otn_dagster.orchestration.pushing import PUSH, PushStep, following, step_of
 from otn_dagster.orchestration.resources import NodeDatabase
+from otn_dagster.tracker import mending
 from sensors.pace import LOOK_SECONDS
 
 AUTOMATIC = {"otn/push": "automatic"}  # only runs with this tag start the next step by themselves
@@ -75,6 +76,20 @@ def next_push_step(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.Ski
         return dg.SkipReason("that was the last step")
     push_date = run.tags["otn/push_date"]
     return _request(after, push_date, f"push {push_date} {after.job_name} after {run.run_id}")
+
+
+@dg.sensor(
+    job=jobs.PUSHING[0],
+    minimum_interval_seconds=LOOK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Makes the snapshot of a push again where an analyst asked for its next revision; the other steps follow.",
+)
+def asked_revisions(context: dg.SensorEvaluationContext, database: NodeDatabase) -> list[dg.RunRequest] | dg.SkipReason:
+    """One run for each revision; a run that failed is re-executed by a person."""
+    with database.connect() as connection:
+        asked = mending.not_made(connection, database.settings)
+    found = [_request(PUSH[0], date, f"push {date} revision {number}") for date, number in asked]
+    return found or dg.SkipReason("no snapshot is to be made again")
 
 
 @dg.schedule(

@@ -46,6 +46,7 @@ def build_defs(
         sensors=[
             sensors.incoming_files.incoming_files,
             sensors.push_calendar.next_push_step,
+            sensors.push_calendar.asked_revisions,
             sensors.failures.failed_run,
             sensors.streams.stream_answers,
             sensors.live.live_pushes,

@@ -67,6 +67,12 @@ def loading_allowed(connection: Connection, settings: Settings, node: str, submi
     """
     connection.execute("select pg_advisory_xact_lock_shared(%s)", [LOADING_LOCK])
     announce(connection, settings)
+    refuse_where_locked(connection, node, submission_key)
+
+
+def refuse_where_locked(connection: Connection, node: str, submission_key: str) -> None:
+    """The same for what writes rows of a submission otherwise than by loading it: cut-offs are announced already."""
+    connection.execute("select pg_advisory_xact_lock_shared(%s)", [LOADING_LOCK])
     row = connection.execute(
         "select push_date from platform.push_cutoffs c where node = %s and cutoff <= platform.now() and finished_at is null"
         " and not exists (select 1 from platform.push_admissions a where a.push_date = c.push_date and a.submission_key = %s)"

@@ -128,7 +128,9 @@ def note_failure(connection: Connection, submission: Submission, error: Exceptio
         state = "waiting"
     elif isinstance(error, decisions.HeldForPerson | Undecided):
         subject = error.subject if isinstance(error, decisions.HeldForPerson) else submission.submission_key
-        decisions.ask(connection, error.topic, subject, error.details, ANSWERS[Topic(error.topic)])
+        anew = isinstance(error, decisions.HeldForPerson) and error.anew
+        ask = decisions.ask_anew if anew else decisions.ask
+        ask(connection, error.topic, subject, error.details, ANSWERS[Topic(error.topic)])
         rejected = decisions.answer(connection, error.topic, subject) == "reject"
         state = "refused" if rejected else "held"
     elif isinstance(error, PASSING):

@@ -9,6 +9,7 @@ sensor follow from it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from otn_dagster.telemetry.files.fixes import SUBJECTS
 from otn_dagster.telemetry.loading import steps
 from otn_dagster.telemetry.loading.steps import StepReport
 
@@ -167,6 +168,25 @@ KINDS = {
                 ),
             ),
             ("serial_no", "vue_tag_id"),
+        ),
+        Kind(
+            "fix",
+            (
+                Stage(
+                    "raw_fixes",
+                    steps.raw_fixes,
+                    "A list of fixes as it was received: what is loaded and wrong, and what is right.",
+                    storage=frozenset({"file"}),
+                    checked=False,
+                ),
+                Stage(
+                    "fixed_rows",
+                    steps.fixed_rows,
+                    "Rows of the upper tables that were set right, as they were before and after; a second person saw first what changes.",
+                    checked=False,
+                ),
+            ),
+            SUBJECTS,
         ),
     )
 }

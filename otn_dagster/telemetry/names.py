@@ -35,6 +35,12 @@ def receiver_catalognumber(station: str, model: str | None, serial: str, deploye
     return f"{station.upper()}-{f'{model}-' if model else ''}{serial}-{deployed:%Y_%m_%dT%H}"
 
 
+def with_serial(rcvrcatnumber: str, serial: str) -> str:
+    """The same deployment of another receiver: ``HFX036-VR4-250370-2022_04_14T14`` with 250371."""
+    place, _, deployed = rcvrcatnumber.rsplit("-", 2)
+    return f"{place}-{serial}-{deployed}"
+
+
 def download_catalognumber(rcvrcatnumber: str, downloaded: dt.datetime) -> str:
     """``HFX036-VR4-250370-2022_04_14T14:2022-11-04``."""
     return f"{rcvrcatnumber}:{downloaded:%Y-%m-%d}"

@@ -60,6 +60,13 @@ def end_tag(connection: Connection, catalognumber: str, end: dt.datetime, who: s
         )
     if end < row[0]:
         raise Unusable(f"the end {end:%Y-%m-%d} is before the release on {row[0]:%Y-%m-%d}")
+    fixed = connection.execute(
+        "select submission_key from platform.fixes where what = 'tag_dates' and undone_at is null and given->>'end' is not null"
+        " and subject = %s",
+        [catalognumber],
+    ).fetchone()
+    if fixed:
+        raise Unusable(f"{fixed[0]} says when {catalognumber} ends; undo that fix first")
     cutoffs.wait_for_loading(connection)
     connection.execute(
         "insert into obis.match_overrides (action, subject, decided_by, decided_why, value) values ('tag_end', %s, %s, %s, %s)"

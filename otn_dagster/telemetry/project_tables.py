@@ -28,6 +28,7 @@ TABLES_BY_KIND = {
     ],
     "detections": [],
     "vendor": [],
+    "fix": [],
     "project": [],
 }
 

@@ -67,6 +67,27 @@ def admitted(connection: Connection, submission_key: str) -> dt.date | None:
 
 
 @dataclass(frozen=True)
+class Admission:
+    """A submission that was let into a push after its cut-off: by whom, why, whether it is loaded."""
+
+    submission_key: str
+    submission_no: int
+    state: str
+    admitted_by: str
+    why: str
+
+
+def admissions(connection: Connection, push_date: str) -> list[Admission]:
+    """What was let into a push, in order."""
+    with connection.cursor(row_factory=class_row(Admission)) as cursor:
+        return cursor.execute(
+            "select submission_key, submission_no, state, admitted_by, why from platform.push_admissions"
+            " join platform.submissions using (submission_key) where push_date = %s order by admitted_at, submission_no",
+            [push_date],
+        ).fetchall()
+
+
+@dataclass(frozen=True)
 class Revision:
     """A snapshot that is made again: who asked for it, and why."""
 
@@ -93,3 +114,12 @@ def of(connection: Connection, push_date: str) -> list[Revision]:
             "select revision, asked_by, why from platform.push_revisions where push_date = %s order by revision",
             [push_date],
         ).fetchall()
+
+
+def unreleased(connection: Connection) -> list[tuple[str, int]]:
+    """(push date, number of its last revision that was asked for) of pushes that are not released."""
+    rows = connection.execute(
+        "select push_date::text, max(revision) from platform.push_revisions r"
+        " where not exists (select 1 from platform.push_releases p where p.push_date = r.push_date) group by 1 order by 1"
+    ).fetchall()
+    return [(date, number) for date, number in rows]

@@ -22,7 +22,7 @@ from otn_dagster import files
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.explained import Unknown
-from otn_dagster.telemetry.files.refusals import BadFile, MissingProject, Refusal
+from otn_dagster.telemetry.files.refusals import BadFile, MissingProject, Refusal, Why
 from otn_dagster.telemetry.names import COLLECTION_CODE
 
 KINDS = [
@@ -32,6 +32,7 @@ KINDS = [
     "deployments",
     "detections",
     "events",
+    "fix",
 ]  # in the order in which they should be loaded
 
 
@@ -274,6 +275,14 @@ def note_submitter(connection: Connection, submission: Submission, email: str) -
     )
 
 
+def submitter(connection: Connection, submission: Submission) -> str | None:
+    """Who sent a file by hand; None where it came by a folder."""
+    row = connection.execute(
+        "select submitted_by from platform.submissions where submission_key = %s", [submission.submission_key]
+    ).fetchone()
+    return row[0] if row else None
+
+
 def note_stop(connection: Connection, submission: Submission, stops: list[str]) -> None:
     """Refuse a submission that a blocking check stopped; nothing happens where there is none."""
     if stops:
@@ -339,6 +348,19 @@ def receipt(connection: Connection, submission_key: str) -> tuple[int, dt.dateti
     ).fetchone()
     assert row is not None
     return row[0], row[1]
+
+
+def refusals_of(connection: Connection, submission_key: str) -> list[Refusal]:
+    """The rows that were refused, as ``keep_refusals`` kept them."""
+    rows = connection.execute(
+        "select row_number, column_name, found, expected, remedy, cells, why, sheet from platform.refused_rows"
+        " where submission_key = %s order by sheet, row_number",
+        [submission_key],
+    ).fetchall()
+    return [
+        Refusal(number, column, found, expected, remedy, cells or {}, Why(why), sheet)
+        for number, column, found, expected, remedy, cells, why, sheet in rows
+    ]
 
 
 def refused_rows(connection: Connection, submission_key: str, most: int | None = None) -> list[tuple[Any, ...]]:

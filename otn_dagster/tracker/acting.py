@@ -15,7 +15,7 @@ from otn_dagster import decisions
 from otn_dagster.database import Connection
 from otn_dagster.streams import requests
 from otn_dagster.telemetry import submissions
-from otn_dagster.tracker import flows, items
+from otn_dagster.tracker import fixing, flows, items
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.flows import Blocker
 from otn_dagster.tracker.follow import streams as follow_streams
@@ -164,7 +164,10 @@ def _affected(connection: Connection, item: Item) -> Mapping[str, Any]:
 def _withdraw(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
-    return items.move(connection, item.item_id, "withdrawn", actor, {"reason": reason}, note=reason)
+    moved = items.move(connection, item.item_id, "withdrawn", actor, {"reason": reason}, note=reason)
+    if moved.state == "withdrawn" and moved.kind == "fix":
+        fixing.undo(connection, moved.subject, actor.name, reason)
+    return moved
 
 
 def _sign(
@@ -201,6 +204,9 @@ def _answer(
     if asked.topic == requests.QUESTION:
         requests.decide(connection, int(asked.subject), choice, actor.name, reason)
         return follow_streams.follow(connection, int(asked.subject), actor)
+    if not fixing.may_be_applied(connection, asked, choice, actor.name, reason):
+        says = f"{actor.name} asks for it: {reason}; another person looks at what it would change, and applies it"
+        return items.note(connection, item.item_id, actor, says, {"question": asked.number, "answer": choice})
     try:
         decisions.decide(connection, asked.number, choice, actor.name, reason)
     except ValueError as error:

@@ -18,6 +18,7 @@ HOLDS = {
     "waiting_data_files": "waits for data files",
     "push_freeze": "waits for the push to end",
     "quarantined": "quarantined",
+    "second_person": "waits for a second person",
 }
 
 

@@ -7,6 +7,7 @@ Source: what verification finds is fixed, then the push goes on (OTN node manage
 """
 
 import datetime as dt
+from dataclasses import dataclass
 
 from otn_dagster.config import Settings
 from otn_dagster.database import PUSH_LOCKS, Connection, lock_for
@@ -25,6 +26,43 @@ def admit(connection: Connection, submission_key: str, who: str, why: str) -> st
         says = f"it was let into the push of {push_date}"
         items.describe(connection, item.item_id, flows.Blocker.NEXT_PUSH, says, dt.date.fromisoformat(push_date))
     return push_date
+
+
+@dataclass(frozen=True)
+class Mending:
+    """How a push under way is mended: its snapshot's revision, those that were asked for, what was let in, and what of it is not in yet."""
+
+    revision: int
+    asked: list[revisions.Revision]
+    admitted: list[revisions.Admission]
+    missing: list[revisions.Admission]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a revision was asked for that is not made yet."""
+        return self.revision <= len(self.asked)
+
+
+def of(connection: Connection, settings: Settings, push_date: str) -> Mending | None:
+    """How a real push that is frozen is mended; None for others."""
+    try:
+        frozen = snapshot.read(settings, push_date)
+    except snapshot.NothingToPush:
+        return None
+    if frozen.rehearsal:
+        return None
+    return Mending(
+        frozen.revision,
+        revisions.of(connection, push_date),
+        revisions.admissions(connection, push_date),
+        release.let_in_and_not_in_it(connection, settings, push_date),
+    )
+
+
+def not_made(connection: Connection, settings: Settings) -> list[tuple[str, int]]:
+    """(push date, revision) of snapshots that are to be made again and are not yet."""
+    asked = revisions.unreleased(connection)
+    return [(date, number) for date, number in asked if snapshot.read(settings, date).revision < number]
 
 
 def revise(connection: Connection, settings: Settings, push_date: str, who: str, why: str) -> int:

@@ -77,6 +77,12 @@ def invite(connection: Connection, email: str, name: str, role: str, nodes: list
     return token
 
 
+def role_of(connection: Connection, email: str) -> Role | None:
+    """The role of an account; None for who has none."""
+    row = connection.execute("select role from platform.people where email = %s", [email.strip().lower()]).fetchone()
+    return Role(row[0]) if row else None
+
+
 def may_choose(connection: Connection, email: str) -> str | None:
     """The name of whom this address belongs to, where it may choose a password by itself: an account that stands, or somebody whom a
     project's form names; None for everybody else.

@@ -8,7 +8,7 @@ from otn_dagster.database import Connection
 from otn_dagster.decisions import Question
 from otn_dagster.explained import Unusable
 from otn_dagster.streams import requests
-from otn_dagster.tracker import acting, flows, items
+from otn_dagster.tracker import acting, fixing, flows, items
 from otn_dagster.tracker.acting import Action
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.follow import streams as follow_streams
@@ -30,5 +30,7 @@ def decide(connection: Connection, settings: TrackerSettings, number: int, answe
     elif asked.topic == QUARANTINE and (item := items.find(connection, flows.SUBMISSION, asked.subject)):
         action = Action.RELEASE if answer == decisions.ACCEPT else Action.REJECT
         acting.act(connection, settings, item.item_id, action, by, why)
+    elif not fixing.may_be_applied(connection, asked, answer, by, why):
+        return asked
     decisions.settle(connection, asked.topic, asked.subject, answer, by, why)
     return asked

@@ -19,7 +19,7 @@ from otn_dagster.config import Settings
 from otn_dagster.database import PUSH_LOCKS, Connection, lock_for
 from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import cutoffs, revisions
-from otn_dagster.telemetry.push import unusual
+from otn_dagster.telemetry.push import snapshot, unusual
 from otn_dagster.telemetry.push.attention import in_words, read_warnings
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.extracts_list import LIST_FILE
@@ -70,11 +70,24 @@ def release(connection: Connection, settings: Settings, push_date: str, who: str
         raise Unusable(
             f"the push of {push_date} is a rehearsal, and delivers nothing; release the real one after its cut-off"
         )
+    if missing := let_in_and_not_in_it(connection, settings, push_date):
+        raise Unusable(
+            f"{missing[0].submission_key} was let into the push of {push_date} and its snapshot was made before: make it again, and look at that"
+        )
     connection.execute(
         "insert into platform.push_releases (push_date, released_by, why) values (%s, %s, %s) on conflict do nothing",
         [push_date, who, why],
     )
     return outbox.release(connection, push_date, who)
+
+
+def let_in_and_not_in_it(connection: Connection, settings: Settings, push_date: str) -> list[revisions.Admission]:
+    """What was let into a push, is loaded, and came after its snapshot was made."""
+    loaded = [one for one in revisions.admissions(connection, push_date) if one.state == "loaded"]
+    if not loaded:
+        return []
+    there = set(snapshot.read(settings, push_date).table("submissions")["submission_no"])
+    return [one for one in loaded if one.submission_no not in there]
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class Code(StrEnum):
     COLUMN_KEPT = "column_kept"
     COLUMN_REPEATED = "column_repeated"
     FORMAT_NOTE = "format_note"
+    FIXED = "fixed"  # a list of fixes says otherwise, and stands
     DATA_ERROR = "data_error"
 
 
@@ -75,6 +76,7 @@ class Topic(StrEnum):
     OTHER_COLLECTION = "other_collection"
     DATA_ERRORS = "data_errors"
     MOSTLY_REFUSED = "mostly_refused"
+    FIX = "fix"  # what a list of fixes would change
 
 
 ANSWERS: dict[Topic, tuple[str, ...]] = {topic: ("accept", "reject") for topic in Topic} | {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from otn_dagster.telemetry.files import container, deployments, glatos, tags, vendor
+from otn_dagster.telemetry.files import container, deployments, fixes, glatos, tags, vendor
 from otn_dagster.telemetry.files.columns import Column
 from otn_dagster.telemetry.files.container import Sheet
 from otn_dagster.telemetry.files.tables import Found, Table
@@ -50,6 +50,7 @@ SHEETS = {
     "vendor": SheetKind(
         "tag specification sheet", vendor.find, vendor.type_specifications, vendor.COLUMNS, "transmitters", "vue_id"
     ),
+    "fix": SheetKind("list of fixes", fixes.find, fixes.type_fixes, fixes.COLUMNS, "fixes", "subject"),
 }
 
 

@@ -13,6 +13,7 @@ from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import cutoffs, names, submissions
 from otn_dagster.telemetry.files.refusals import Topic
+from otn_dagster.telemetry.fixing import applying, corrections
 from otn_dagster.telemetry.loading import staging
 from otn_dagster.telemetry.loading.merging import Difference, merge
 from otn_dagster.telemetry.project_tables import table
@@ -33,6 +34,9 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     stations = _stations(connection, code, rows)
     moorings = _moorings(rows, code, usage)
     moorings |= {("STATION", name): _station_mooring(row, code) for name, row in stations.items()}
+    fixes = applying.in_force(connection, code)
+    right_stations = staging.fixed(connection, submission, "stations", stations.values(), fixes)
+    right = staging.fixed(connection, submission, "moorings", moorings.values(), fixes)
     before = staging.keys_before(
         connection,
         sql.SQL(
@@ -41,22 +45,27 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
         submissions.loaded_before(connection, submission),
     )
     after = {("RECEIVER", row["catalognumber"]) for row in rows if row["rcv_serial_no"]}
-    merge(connection, table(code, "stations"), ["station_name"], stations.values(), submission.submission_key)
+    gone = [{"basisofrecord": basis, "catalognumber": name} for basis, name in before - after]
+    still = corrections.corrected_rows("moorings", gone, fixes)
+    absent = {(row["basisofrecord"], row["catalognumber"]) for row in still}
+    absent -= {(row["basisofrecord"], row["catalognumber"]) for row in right}
+    merge(connection, table(code, "stations"), ["station_name"], right_stations, submission.submission_key)
     difference = merge(
         connection,
         table(code, "moorings"),
         ["basisofrecord", "catalognumber"],
-        moorings.values(),
+        right,
         submission.submission_key,
-        absent=sorted(before - after),
+        absent=sorted(absent),
         removal_accepted=accepted,
     )
     if difference.removals and not accepted:
         raise decisions.HeldForPerson(Topic.REMOVAL, submission.submission_key, difference.removals)
     staging.note_project_type(connection, code, "deployment")
     staging.finish(connection, submission)
-    gone = [_serial_of(key) for _, key in before - after]
-    return difference, sorted({row["rcv_serial_no"] for row in rows if row["rcv_serial_no"]} | set(gone))
+    serials = {row["rcv_serial_no"] for row in rows if row["rcv_serial_no"]}
+    serials |= {row["collectornumber"] for row in right if row.get("collectornumber")}
+    return difference, sorted(serials | {_serial_of(key) for _, key in (before - after) | absent})
 
 
 def _stations(connection: Connection, code: str, deployments: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from otn_dagster.database import Connection
 
 Row = dict[str, Any]
+Cell = tuple[str, str, str | None, str | None]  # key, column, old, new
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Difference:
     changed: int = 0
     unchanged: int = 0
     removed: int = 0
-    cells: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
     removals: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
@@ -81,7 +82,7 @@ def merge(
                 _delete(connection, table, key, identity)
     if removal_accepted or not difference.removals:
         _insert(connection, table, fresh)
-        _note(connection, table, submission_key, difference)
+        note(connection, table, submission_key, difference.cells)
     return difference
 
 
@@ -128,12 +129,13 @@ def _equals(names: Iterable[str], between: LiteralString) -> sql.Composed:
     return sql.SQL(between).join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in names)
 
 
-def _note(connection: Connection, table: sql.Identifier, submission_key: str, difference: Difference) -> None:
+def note(connection: Connection, table: sql.Identifier, submission_key: str, cells: Iterable[Cell]) -> None:
+    """Write down which cells of a table a submission changed."""
     name = ".".join(table._obj)
     with connection.cursor() as cursor:
         cursor.executemany(
             "insert into platform.row_changes values (%s, %s, %s, %s, %s, %s)",
-            [(submission_key, name, *cell) for cell in difference.cells],
+            [(submission_key, name, *cell) for cell in cells],
         )
 
 

@@ -95,7 +95,9 @@ def _write(connection: Connection, placed: pl.DataFrame, keys: list[int]) -> tup
     )
     same = sql.SQL(
         "o.det_key = p.det_key and o.datecollected = p.datecollected and o.rcvrcatnumber = p.rcvrcatnumber"
-        " and o.collectioncode = p.collectioncode and o.datelastmodified = p.datelastmodified"
+        " and o.collectioncode = p.collectioncode and o.datelastmodified = p.datelastmodified and o.station = p.station"
+        " and o.latitude = p.latitude and o.longitude = p.longitude and o.bottom_depth is not distinct from p.bottom_depth"
+        " and o.receiver_depth is not distinct from p.receiver_depth"
     )
     removed = 0
     for place in receiver_tables.tables(connection, PROMOTED, keys):

@@ -17,13 +17,16 @@ from otn_dagster.database import Connection
 from otn_dagster.telemetry import readings, submissions
 from otn_dagster.telemetry.files import sheets, tables
 from otn_dagster.telemetry.files.reading import guarded
-from otn_dagster.telemetry.files.refusals import Finding
+from otn_dagster.telemetry.files.refusals import Code, Finding, Severity, finding
 from otn_dagster.telemetry.files.sheets import SHEETS
 from otn_dagster.telemetry.files.tables import Found, Row, Table
 from otn_dagster.telemetry.files.typed import Situation, Typed
+from otn_dagster.telemetry.fixing.corrections import Correction, corrected
 from otn_dagster.telemetry.project_tables import ensure_project_tables, table
 from otn_dagster.telemetry.readings import Reading
 from otn_dagster.telemetry.submissions import Counts, Submission
+
+MOST_NAMED = 50  # rows that a sheet has otherwise than fixes
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,38 @@ def copy_rows(connection: Connection, target: sql.Composable, rows: Sequence[dic
     with connection.cursor().copy(statement) as copy:
         for row in rows:
             copy.write_row([row[column] for column in columns])
+
+
+def fixed(
+    connection: Connection,
+    submission: Submission,
+    name: str,
+    rows: Iterable[dict[str, Any]],
+    fixes: Sequence[Correction],
+) -> list[dict[str, Any]]:
+    """Rows for an upper table as fixes that stand set them right; what the sheet says otherwise is named. Safe to repeat."""
+    found: list[dict[str, Any]] = []
+    differing: dict[str, str] = {}
+    for row in rows:
+        right = corrected(name, row, fixes) if fixes else row
+        if right is not None:
+            found.append(right)
+        if right != row:
+            called = str(row.get("catalognumber", row.get("station_name")))
+            columns = [column for column in row if right is not None and right[column] != row[column]]
+            differing[called] = ", ".join(columns) or "the whole row, which is deleted"
+    says = "what a list of fixes says, which stands until it is undone"
+    remedy = "Nothing is to be done, unless the sheet is right: then undo the fix."
+    findings = [
+        finding(Code.FIXED, Severity.LOOK, columns, called, says, remedy)
+        for called, columns in list(differing.items())[:MOST_NAMED]
+    ]
+    if len(differing) > MOST_NAMED:
+        findings.append(
+            finding(Code.FIXED, Severity.LOOK, None, f"{len(differing) - MOST_NAMED} more rows", says, remedy)
+        )
+    readings.write_findings(connection, submission.submission_key, f"fixed {name}", findings)
+    return found
 
 
 def note_project_type(connection: Connection, collectioncode: str, part: str) -> None:

@@ -25,6 +25,7 @@ from otn_dagster.telemetry.files.typed import Typed
 from otn_dagster.telemetry.loading import deployments as load_deployments
 from otn_dagster.telemetry.loading import detections as load_detections
 from otn_dagster.telemetry.loading import events as load_events
+from otn_dagster.telemetry.loading import fixes as load_fixes
 from otn_dagster.telemetry.loading import project as load_project
 from otn_dagster.telemetry.loading import promotion, staging
 from otn_dagster.telemetry.loading import tags as load_tags
@@ -239,6 +240,31 @@ def c_vemco_tags(connection: Connection, settings: Settings, submission: Submiss
     """Keep the specifications; tags whose life no sheet gave get it."""
     written, cured = load_vendor.load(connection, settings, submission)
     return _table_report(connection, written, {"tags whose end is known now": cured}, "vendor", "c_vemco_tags")
+
+
+def raw_fixes(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Read a list of fixes."""
+    typed = load_fixes.load_raw(connection, settings, submission)
+    facts = _typed_facts(connection, submission, typed)
+    return StepReport(len(typed.rows), facts, [dict(row) for row in typed.rows[:PREVIEW_ROWS]])
+
+
+def fixed_rows(connection: Connection, settings: Settings, submission: Submission) -> StepReport:
+    """Apply the list, once somebody has seen what it changes and accepted that."""
+    counts, found, promoted = load_fixes.load(connection, settings, submission)
+    facts: dict[str, Any] = {
+        "applied": counts.loaded,
+        "right already or repeated": counts.duplicate,
+        "refused": counts.refused,
+        "detections that change": found.detections,
+        "animals": ", ".join(found.animals) or "none",
+        "extracts": ", ".join(one["detection_extract"] for one in found.extracts) or "none",
+        **({"promoted anew": promoted.inserted} if promoted else {}),
+        **_law(connection, submission),
+    }
+    names = ("table", "row", "column", "was", "is")
+    cells: list[dict[str, Any]] = [dict(zip(names, cell, strict=True)) for cell in found.cells[:PREVIEW_ROWS]]
+    return StepReport(counts.loaded, facts, cells)
 
 
 def _found_facts(found: Found) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from otn_dagster.database import Connection
 from otn_dagster.telemetry import cutoffs, overrides, submissions
 from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.files.tags import Window
+from otn_dagster.telemetry.fixing import applying, corrections
 from otn_dagster.telemetry.loading import staging
 from otn_dagster.telemetry.loading.merging import Difference, merge
 from otn_dagster.telemetry.project_tables import table
@@ -35,29 +36,44 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     life = _vendor_life(
         connection, [row for row in rows if row["window_code"] in (Window.LIFE_MISSING, Window.LIFE_UNREADABLE)]
     )
+    fixes = applying.in_force(connection, code)
     animals = {tag["catalognumber"]: _animal(tag, submission) for tag in reversed(rows)}
     transmitters = staging.by_key(
         (_transmitter(tag, code, ends, life) for tag in rows if tag["transmitter"]), "catalognumber"
     )
+    right = {
+        "otn_animals": staging.fixed(connection, submission, "otn_animals", animals.values(), fixes),
+        "otn_transmitters": staging.fixed(connection, submission, "otn_transmitters", transmitters.values(), fixes),
+    }
+    for tag in right["otn_transmitters"]:
+        if tag["catalognumber"] in ends and tag["catalognumber"] not in transmitters:  # set since a fix renamed it
+            tag |= {"enddatetime": ends[tag["catalognumber"]], "window_code": None}
     before = staging.keys_before(
         connection,
         sql.SQL("select catalognumber, transmitter from {} where submission_key = %s").format(table(code, "tag_cache")),
         submissions.loaded_before(connection, submission),
     )
     after = {(tag["catalognumber"], tag["transmitter"]) for tag in rows}
-    gone_animals = {animal for animal, _ in before} - {animal for animal, _ in after}
-    gone_tags = {transmitter_catalognumber(animal, tag) for animal, tag in before - after if tag}
+    gone = {
+        "otn_animals": [{"catalognumber": one} for one in {one for one, _ in before} - {one for one, _ in after}],
+        "otn_transmitters": [
+            {"catalognumber": transmitter_catalognumber(animal, tag), "relatedcatalogitem": animal, "fieldnumber": tag}
+            for animal, tag in before - after
+            if tag
+        ],
+    }
     results = []
-    for name, merged, absent in (("otn_animals", animals, gone_animals), ("otn_transmitters", transmitters, gone_tags)):
-        gone = [(key,) for key in sorted(absent)]
+    for name, merged in right.items():
+        kept = {row["catalognumber"] for row in merged}
+        absent = {row["catalognumber"] for row in corrections.corrected_rows(name, gone[name], fixes)} - kept
         results.append(
             merge(
                 connection,
                 table(code, name),
                 ["catalognumber"],
-                merged.values(),
+                merged,
                 submission.submission_key,
-                gone,
+                [(key,) for key in sorted(absent)],
                 accepted,
             )
         )
@@ -85,7 +101,6 @@ def transmitter_catalognumber(animal: str, transmitter: str) -> str:
 
 
 def _animal(tag: dict[str, Any], submission: Submission) -> dict[str, Any]:
-    released: dt.datetime = tag["utc_release_date_time"]
     return {
         "basisofrecord": "HumanObservation",
         "institutioncode": tag["tag_owner_organization"],
@@ -94,13 +109,8 @@ def _animal(tag: dict[str, Any], submission: Submission) -> dict[str, Any]:
         "scientificname": tag["scientific_name"],
         "commonname": tag["common_name_e"],
         "collector": tag["tagger"],
-        "datecollected": released,
+        **corrections.released(tag["utc_release_date_time"]),
         "timezone": "UTC",
-        "yearcollected": f"{released:%Y}",
-        "monthcollected": f"{released:%m}",
-        "daycollected": f"{released:%d}",
-        "julianday": released.timetuple().tm_yday,
-        "timeofday": (released - dt.datetime.combine(released, dt.time())).total_seconds() / 3600,
         "latitude": tag["release_latitude"],
         "longitude": tag["release_longitude"],
         "locality": tag["release_location"],

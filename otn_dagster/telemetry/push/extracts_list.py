@@ -81,28 +81,33 @@ def write_list(matches: Matches, before: Matches | None, projects: pl.DataFrame,
     Beside it stand the counts of changes by reason, and every detection that was withdrawn or changed, one by one. Safe to
     repeat: a pure function of the two pushes' matches.
     """
-    pairs = [_changes(new, old) for new, old in _pairs(matches, before)]
+    pairs = [changes(new, old) for new, old in _pairs(matches, before)]
     counts = (
         pl.concat([counted for counted, _ in pairs])
         .group_by(*EXTRACT, *OUTCOMES, "change")
         .agg(pl.col("detections").sum())
     )
-    counts = _in_words(counts, projects).sort(
+    counts = in_words(counts, projects).sort(
         "collectioncode", "year", "extract_type", "change", "reason_before", "reason_after"
     )
-    details = _in_words(pl.concat([detail for _, detail in pairs]), projects)
+    details = in_words(pl.concat([detail for _, detail in pairs]), projects)
     _write(counts, folder / CHANGES_FILE)
     _write(details.sort("collectioncode", "year", "extract_type", "det_key"), folder / DETAILS_FILE)
+    extracts = listed(counts)
+    _write(extracts, folder / LIST_FILE)
+    return extracts
+
+
+def listed(counts: pl.DataFrame) -> pl.DataFrame:
+    """The list, from counts of changes in words: an extract a row, with what was added, changed and withdrawn."""
     by_change = [
         pl.col("detections").filter(pl.col("change") == kind).sum().alias(kind)
         for kind in ("added", "changed", "withdrawn")
     ]
     extracts = counts.group_by("collectioncode", "year", "extract_type").agg(by_change)
-    extracts = extracts.sort("collectioncode", "year", "extract_type").select(
+    return extracts.sort("collectioncode", "year", "extract_type").select(
         pl.format("{},{},{}", "collectioncode", "year", "extract_type").alias("detection_extract"), pl.all()
     )
-    _write(extracts, folder / LIST_FILE)
-    return extracts
 
 
 def record_list(connection: Connection, extracts: pl.DataFrame, push_date: str, links: Mapping[str, str]) -> None:
@@ -124,7 +129,8 @@ def record_list(connection: Connection, extracts: pl.DataFrame, push_date: str, 
         )
 
 
-def _in_words(changes: pl.DataFrame, projects: pl.DataFrame) -> pl.DataFrame:
+def in_words(changes: pl.DataFrame, projects: pl.DataFrame) -> pl.DataFrame:
+    """Changes with collectioncode and reasons instead of keys. projects: of a snapshot."""
     codes = dict(projects.select("project_key", "collectioncode").iter_rows())
     reasons = [
         pl.col(f"outcome_{side}")
@@ -151,8 +157,8 @@ def _pairs(matches: Matches, before: Matches | None) -> list[tuple[list[Path], l
     return different or [([], [])]
 
 
-def _changes(new: list[Path], old: list[Path]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(counts of changes by extract and outcomes, the rows that were withdrawn or changed)."""
+def changes(new: list[Path], old: list[Path]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(counts of changes by extract and outcomes, the rows that were withdrawn or changed) between files of matches."""
     backend = engine.duckdb(memory_limit="1500MB")
     schema = ibis.schema(
         {

@@ -22,6 +22,8 @@ from otn_dagster import transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry.fixing import applying
+from otn_dagster.telemetry.fixing.corrections import corrected
 from otn_dagster.telemetry.project_tables import table
 from otn_dagster.telemetry.push.left_out import LeftOut, Scope, Why
 
@@ -167,6 +169,8 @@ def _of_sheet(rows: Rows, around: _Around, file: _File, one: LeftOut, replaces: 
     """
     if file.kind == "events":
         return _of_events(rows, around, file)
+    if file.kind == "fix":
+        return _of_fix(rows, around, file)
     if file.kind == "project":
         if one.code is Why.LATE or around.knows(file.code):
             for name in ("projects", "contacts"):
@@ -183,6 +187,8 @@ def _of_sheet(rows: Rows, around: _Around, file: _File, one: LeftOut, replaces: 
     )
     for name in ("animals", "tags") if file.kind == "tags" else ("deployments", "station_tags"):
         (project, own), _ = KEYS[name]
+        if own != "transmitter":
+            sheet, others = (_as_fixed(around, file, some) for some in (sheet, others))
         named = pl.lit(file.code).alias(project), pl.col("catalognumber" if own == "rcvrcatnumber" else own).alias(own)
         keys = sheet.select(named).join(others.select(named), on=[project, own], how="anti")
         if replaces and around.before:
@@ -198,6 +204,43 @@ def _sheet(around: _Around, code: str, kind: str, keys: list[str]) -> pl.DataFra
     )
     schema = {"catalognumber": pl.String, "transmitter": pl.String}
     return transfer.copy_out(around.connection, query, schema, [keys]) if keys else pl.DataFrame(schema=schema)
+
+
+def _as_fixed(around: _Around, file: _File, sheet: pl.DataFrame) -> pl.DataFrame:
+    """A sheet's names as fixes call them that stand."""
+    of = "otn_animals" if file.kind == "tags" else "moorings"
+    stubs = [{"catalognumber": name, "basisofrecord": "RECEIVER"} for name in sheet["catalognumber"]]
+    fixes = applying.in_force(around.connection, file.code)
+    named = [corrected(of, stub, fixes) if stub["catalognumber"] else None for stub in stubs]
+    return sheet.with_columns(catalognumber=pl.Series([one and one["catalognumber"] for one in named], dtype=pl.String))
+
+
+def _of_fix(rows: Rows, around: _Around, file: _File) -> int:
+    """What a list of fixes changed, under its old name and its new one, where the push before has it; what is new is in as it is."""
+    images = around.connection.execute(
+        "select table_name, before, after from platform.fixed_rows where submission_key = %s", [file.key]
+    ).fetchall()
+    for place, *both in images:
+        present = [image for image in both if image]
+        for name, column in _of_image(place, present[0]):
+            (project, own), _ = KEYS[name]
+            keys = pl.DataFrame({project: file.code, own: sorted({image[column] for image in present})})
+            if around.before and not around.before.table(name).join(keys, on=[project, own], how="semi").is_empty():
+                _note(rows, name, keys)
+    lines = around.connection.execute(
+        "select count(*) from platform.fixes where submission_key = %s", [file.key]
+    ).fetchone()
+    return lines[0] if lines else 0
+
+
+def _of_image(place: str, image: dict[str, Any]) -> list[tuple[str, str]]:
+    """Tables of a snapshot in which a row of an upper table stands, each with the column by which it is found there."""
+    if place == "otn_animals":
+        return [("animals", "catalognumber"), ("tags", "catalognumber")]
+    if place == "otn_transmitters":
+        return [("tags", "relatedcatalogitem")]
+    found = {"RECEIVER": [("deployments", "catalognumber")], "TRANSMITTER": [("station_tags", "fieldnumber")]}
+    return found.get(image.get("basisofrecord", ""), []) if place == "moorings" else []
 
 
 def _of_events(rows: Rows, around: _Around, file: _File) -> int:

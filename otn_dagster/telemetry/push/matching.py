@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +93,9 @@ def match(
         shutil.rmtree(leftover)
     staging.mkdir(parents=True)
     width, buckets = bucket_width(snapshot)
-    timelines = _timelines(snapshot)
+    timelines = timelines_of(snapshot.table)
     files = {f"{name}.parquet": _write_timeline(timelines[name], staging / f"{name}.parquet") for name in TIMELINES}
-    unmatched = _unmatched_keys(snapshot)
+    unmatched = unmatched_keys(snapshot.table("overrides"))
     change = _change(snapshot, before, staging, unmatched) if before and before[1].manifest["width"] == width else None
     places, owners = (Timeline.of(timelines[name], key) for name, key in TIMELINES.items())
 
@@ -142,39 +143,39 @@ def bucket_width(snapshot: Snapshot) -> tuple[int, int]:
     return width, -(-receivers // width)
 
 
-def _timelines(snapshot: Snapshot) -> dict[str, pl.DataFrame]:
-    """All of time of every receiver and of every transmitter, in disjoint pieces."""
+def timelines_of(table: Callable[[str], pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """All of time of every receiver and of every transmitter, in disjoint pieces. table: a table of a snapshot by its name."""
     backend = engine.duckdb(memory_limit="1500MB")
     places = engine.receiver_timeline(
         backend,
-        snapshot.table("receivers").select("receiver_key"),
-        snapshot.table("clock_segments"),
-        snapshot.table("deployments"),
+        table("receivers").select("receiver_key"),
+        table("clock_segments"),
+        table("deployments"),
     )
-    found = {"receiver_timeline": places, "transmitter_timeline": _transmitter_timeline(backend, snapshot)}
+    found = {"receiver_timeline": places, "transmitter_timeline": _transmitter_timeline(backend, table)}
     frames = {name: found[name].to_polars().sort(key, "start_ms") for name, key in TIMELINES.items()}
     backend.disconnect()
     return frames
 
 
-def _transmitter_timeline(backend: Backend, snapshot: Snapshot) -> ir.Table:
-    transmitters = engine.table(backend, "transmitters", snapshot.table("transmitters"))
+def _transmitter_timeline(backend: Backend, table: Callable[[str], pl.DataFrame]) -> ir.Table:
+    transmitters = engine.table(backend, "transmitters", table("transmitters"))
     tags = engine.table(
         backend,
         "tags",
-        snapshot.table("tags").select(
+        table("tags").select(
             "tag_key", "animal_key", "transmitter_key", "tracker_key", "release_ms", "last_ms", "modified_day"
         ),
     )
     windows = backend.create_table("tag_windows", rules.tag_windows(tags), overwrite=True)
-    overrides = snapshot.table("overrides").filter(pl.col("action") == "test_tag")
-    tests = snapshot.table("transmitters").join(overrides, left_on="transmitter", right_on="subject", how="semi")
+    overrides = table("overrides").filter(pl.col("action") == "test_tag")
+    tests = table("transmitters").join(overrides, left_on="transmitter", right_on="subject", how="semi")
     return backend.create_table(
         "transmitter_timeline",
         rules.transmitter_timeline(
             transmitters,
             windows,
-            engine.table(backend, "station_tags", snapshot.table("station_tags").select("transmitter_key")),
+            engine.table(backend, "station_tags", table("station_tags").select("transmitter_key")),
             engine.table(backend, "test_tags", tests.select("transmitter_key")),
         ),
         overwrite=True,
@@ -214,10 +215,10 @@ def _write_timeline(timeline: pl.DataFrame, path: Path) -> dict[str, Any]:
     return entry_of(path, timeline.height)
 
 
-def _unmatched_keys(snapshot: Snapshot) -> list[int]:
-    """det_keys that a person unmatched: the last part of unqDetecID."""
-    overrides = snapshot.table("overrides").filter(pl.col("action") == "unmatch")
-    return sorted(int(subject.rsplit("-", 1)[-1]) for subject in overrides["subject"])
+def unmatched_keys(overrides: pl.DataFrame) -> list[int]:
+    """det_keys that a person unmatched: the last part of unqDetecID. overrides: of a snapshot."""
+    by_hand = overrides.filter(pl.col("action") == "unmatch")
+    return sorted(int(subject.rsplit("-", 1)[-1]) for subject in by_hand["subject"])
 
 
 def _counts(paths: list[Path]) -> dict[str, int]:

@@ -183,7 +183,7 @@ def _freeze(
     staging = folder / f".snapshot-{os.getpid()}"
     (staging / "detections").mkdir(parents=True)
     before = _before(settings, push_date, manifest)
-    keys, tables = {one.subject for one in late}, _tables(connection, settings)
+    keys, tables = {one.subject for one in late}, tables_of(connection, settings)
     outs: list[tuple[leaving_out.Rows, Snapshot | None]] = []
     signed = [one for one in gate(connection) if one.subject not in keys]
     for left, stands in ((late, earlier), (signed, before)):
@@ -319,7 +319,8 @@ def _known_partitions(
     return known
 
 
-def _tables(connection: Connection, settings: Settings) -> dict[str, pl.DataFrame]:
+def tables_of(connection: Connection, settings: Settings) -> dict[str, pl.DataFrame]:
+    """The small tables of a snapshot, as things stand now, by name."""
     codes = [
         code
         for (code,) in connection.execute(

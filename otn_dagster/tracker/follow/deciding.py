@@ -111,8 +111,9 @@ def decide(now: Situation) -> list[Step]:
     if now.loading == "waiting":
         return steps if now.step_done else [*steps, _hold(now, "push_freeze" if now.frozen else "waiting_metadata")]
     if now.loading in ("held", "refused"):
-        begun = [] if now.hold else _begun(now)
-        return [*steps, *begun, _hold(now, "needs_researcher")]
+        begun = [] if now.hold or now.frozen else _begun(now)
+        of_fix = now.kind == "fix" and now.loading == "held"
+        return [*steps, *begun, _hold(now, "second_person" if of_fix else "needs_researcher")]
     if now.loading == "loaded":
         released = now.hold and not now.hold_by_person and now.hold != "quarantined"
         return [*steps, *([Release("it is loaded")] if released else []), *_begun(now), *_verified(now)]

@@ -123,7 +123,7 @@ def _situation(
         owner=item.owner,
         contact=contact_of(connection, submission.collectioncode) if item.owner is None else None,
         run=actor.run_id or "before the tracker",
-        frozen=submission.state == "waiting"
+        frozen=submission.state in ("waiting", "held")
         and bool(items.frozen_for(connection, submission.node, submission.submission_key)),
         step_done=step_done,
     )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from otn_dagster.explained import Unusable
-from otn_dagster.tracker import acting, release
+from otn_dagster.tracker import acting, mending, release
 from otn_dagster.tracker.items import NotAllowed
 from otn_dagster.tracker.mail import outbox
 from otn_dagster.web.site.pages import item_of, push_date_of
@@ -84,7 +84,26 @@ async def release_push(visit: Visit) -> Response:
     return redirect(f"/tracker/pushes/{date}")
 
 
+@page
+async def revise_push(visit: Visit) -> Response:
+    """POST that a push's snapshot is made again, by an analyst."""
+    person, date = visit.must_sign_in(), push_date_of(visit)
+    fields = await visit.form_fields()
+    if person.role != "analyst":
+        raise Stop(403, "A push is mended by an analyst.")
+    why = fields.get("reason", "")[:LONGEST_REASON]
+    if len(why) < acting.SHORTEST_REASON:
+        raise Stop(409, "Say why: the snapshot keeps it.")
+    settings = visit.service.settings
+    try:
+        await visit.ask(lambda connection: mending.revise(connection, settings, date, person.email, why))
+    except Unusable as refused:
+        raise Stop(409, str(refused)) from None
+    return redirect(f"/tracker/pushes/{date}")
+
+
 routes = [
+    Route("/tracker/pushes/{push_date}/revise", revise_push, methods=["POST"]),
     Route("/tracker/pushes/{push_date}/release", release_push, methods=["POST"]),
     Route("/tracker/items/{item_id}/{action}", act, methods=["POST"]),
     Route("/tracker/outbox/{mail_no}/decide", decide_mail, methods=["POST"]),

@@ -26,7 +26,7 @@ from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.extracts import file_stem
 from otn_dagster.telemetry.push.extracts_list import CHANGES_FILE, TYPES
 from otn_dagster.telemetry.push.snapshot import push_folder
-from otn_dagster.tracker import board, facts, flows, items, release
+from otn_dagster.tracker import board, facts, flows, items, mending, release
 from otn_dagster.tracker.mail import outbox, wording
 from otn_dagster.tracker.receipt import duplicates
 from otn_dagster.web.site.visits import HEADERS, Answer, Stop, Visit, address, page
@@ -284,11 +284,13 @@ async def show_push(visit: Visit) -> Answer:
     settings = visit.service.settings
     analyst = visit.person is not None and visit.person.role == "analyst"
     looked = await visit.ask(lambda c: release.review(c, settings, date)) if analyst else None
+    mended = await visit.ask(lambda c: mending.of(c, settings, date)) if analyst else None
     return visit.page(
         "push",
         files=files,
         left_out=left_out,
         review=looked,
+        mending=mended,
         released=await visit.ask(lambda connection: release.of(connection, date)) if analyst else None,
         network=reader.is_staff,
         push=push,

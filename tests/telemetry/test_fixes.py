@@ -1,0 +1,210 @@
+"""Fixes of what is loaded: shown first, applied by a second person, true in every number, undone to the bit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otn_dagster.embedded import EmbeddedServer
+from otn_dagster.explained import Unusable
+from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry.loading import fixes
+from otn_dagster.telemetry.push import matching, snapshot
+from tests.support.fixing import H1, H2, SHARK, TAG, accept, consequences, listed, network, send, shown, state
+from tests.support.node import NEXT_PUSH, PAST_PUSH, Node, hashes, table_dump
+from tests.support.once import Once, copied, made_once
+from tests.support.sheets import deployments, tag_sheet
+
+UPPER = ["obis.otn_animals", "obis.moorings", "platform.stations", "obis.otn_detections"]
+LISTS = {
+    "serial": f"receiver_catalognumber,correct_serial\n{H1},115\n",
+    "tag dates": f"tag_catalognumber,correct_start_date,correct_end_date\n{TAG},,2024-07-01\n",
+    "release": "tag_catalognumber,correct_start_date,correct_end_date\nHFX-B-A69-1602-200,2024-08-02T00:00:00,\n",
+    "station": "station_name,correct_latitude,correct_longitude\nH1,44.5,-63.5\n",
+    "receiver": f"receiver_catalognumber,correct_latitude,correct_longitude\n{H2},44.6,-63.6\n",
+    "animal": f"animal_catalognumber,correct_animal_id\n{SHARK},Hooker\n",
+    "code": f"tag_catalognumber,correct_code\n{TAG},A69-1602-999\n",
+    "receiver deleted": f"catalognumber,delete_reason\n{H2},it was never there\n",
+    "animal deleted": f"catalognumber,delete_reason\n{SHARK},entered twice\n",
+}
+
+
+def _begin(node: Node) -> None:
+    node.clock("2026-10-01T00:00:00")
+    network(node)
+    assert set(node.load().values()) == {"loaded"}
+    node.clock("2026-10-17T00:00:00")
+    node.push(PAST_PUSH)
+    node.clock("2026-10-20T00:00:00")
+
+
+@pytest.fixture(scope="module")
+def begun(server: EmbeddedServer) -> Iterator[Once]:
+    yield from made_once(server, _begin)
+
+
+@pytest.fixture
+def pushed(begun: Once, server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """Two projects that were pushed once."""
+    return copied(begun, server, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_a_fix_shows_is_what_the_next_push_lists_and_undone_nothing_is_left_of_it(pushed: Node, name: str):
+    before = table_dump(pushed, *UPPER)
+    key = send(pushed, "fix.csv", LISTS[name])
+    assert state(pushed, key)[0] == "held" and table_dump(pushed, *UPPER) == before
+    lines = shown(pushed, key)
+    assert accept(pushed, key) == "loaded"
+    found = consequences(pushed, key)
+    incremental = hashes(pushed.push(NEXT_PUSH) / "matches")
+    folder = snapshot.push_folder(pushed.settings, NEXT_PUSH)
+    assert found["extracts"] == listed(folder) != []
+    assert f"{found['detections']:,} detection(s) change" in "\n".join(lines)
+    assert hashes(pushed.push(NEXT_PUSH, full=True) / "matches") == incremental
+    was, now = (matching.read(snapshot.push_folder(pushed.settings, date)) for date in (PAST_PUSH, NEXT_PUSH))
+    assert differing(was, now) == found["detections"] > 0
+    undo(pushed, key)
+    assert table_dump(pushed, *UPPER) == before and state(pushed, key)[0] == "undone"
+    assert listed(pushed.push(NEXT_PUSH)) == []
+    undo(pushed, key)
+
+
+def differing(*both: matching.Matches) -> int:
+    """Detections that two pushes say otherwise, by rows as text."""
+    import polars as pl
+
+    was, now = (
+        {(row["det_key"], str(row)) for path in one.buckets for row in pl.read_parquet(path).drop("min_lag").to_dicts()}
+        for one in both
+    )
+    return len({number for number, _ in was ^ now})
+
+
+def undo(node: Node, key: str) -> None:
+    with node.connect() as connection:
+        fixes.undo(connection, submissions.get(connection, key), "ada", "it was right before")
+
+
+def test_a_fix_stands_whatever_a_sheet_says_that_is_sent_again(pushed: Node):
+    for name in ("serial", "station", "animal deleted"):
+        key = send(pushed, f"{name.replace(' ', '_')}.csv", LISTS[name])
+        assert accept(pushed, key) == "loaded"
+    key = send(
+        pushed, "dates.csv", "tag_catalognumber,correct_start_date,correct_end_date\nHFX-B-A69-1602-200,,2025-01-01\n"
+    )
+    assert accept(pushed, key) == "loaded"
+    before = table_dump(pushed, *UPPER)
+    rows = [
+        "HFX,H1,2024-05-01T00:00:00,44.1,-63.1,VR2W,111,y,2024-12-01T00:00:00,",
+        "HFX,H1,2025-05-01T00:00:00,44.1,-63.1,VR2W,114,y,2025-12-01T00:00:00,",
+        "HFX,H2,2024-05-01T00:00:00,44.2,-63.2,VR2W,112,y,2024-12-01T00:00:00,A69-1601-9001",
+        "",
+    ]
+    pushed.drop("OTN/HFX/deployments", "dep.csv", deployments(*rows))
+    again = tag_sheet(
+        *[{"TAG_ID_CODE": code, "TAG_SERIAL_NUMBER": n, "LENGTH (m)": 1.6} for code, n in (("100", "1"), ("101", "2"))],
+        {"ANIMAL_ID": "B", "TAG_ID_CODE": "200"},
+    )
+    pushed.drop("OTN/HFX/tags", "tags.csv", again)
+    assert set(pushed.load().values()) == {"loaded"}
+    assert table_dump(pushed, *UPPER) == before
+    said = pushed.rows(
+        "select step, column_name, found from platform.findings where code = 'fixed' order by step, found"
+    )
+    assert ("fixed moorings", "latitude, longitude", "H1-VR2W-114-2025_05_01T00") in said
+    (columns,) = [columns for step, columns, found in said if (step, found) == ("fixed moorings", H1)]
+    assert set(columns.split(", ")) == {"catalognumber", "collectornumber", "serialnumber", "latitude", "longitude"}
+    assert ("fixed otn_animals", "the whole row, which is deleted", SHARK) in said
+    assert ("fixed otn_transmitters", "enddatetime", "HFX-B-A69-1602-200") in said
+
+
+def test_a_sheet_that_has_it_right_at_last_removes_nothing(pushed: Node):
+    key = send(pushed, "fix.csv", LISTS["serial"])
+    assert accept(pushed, key) == "loaded"
+    before = table_dump(pushed, *UPPER)
+    rows = [
+        "HFX,H1,2024-05-01T00:00:00,44.1,-63.1,VR2W,115,y,2024-12-01T00:00:00,",
+        "HFX,H1,2025-05-01T00:00:00,44.1,-63.1,VR2W,114,y,2025-12-01T00:00:00,",
+        "HFX,H2,2024-05-01T00:00:00,44.2,-63.2,VR2W,112,y,2024-12-01T00:00:00,A69-1601-9001",
+    ]
+    pushed.drop("OTN/HFX/deployments", "dep.csv", deployments(*rows))
+    assert set(pushed.load().values()) == {"loaded"}
+    assert table_dump(pushed, *UPPER) == before
+
+
+def test_a_row_that_cannot_be_applied_is_named_and_costs_no_other(pushed: Node):
+    text = f"receiver_catalognumber,correct_serial\nH1-VR2W,115\n{H2},112\n{H1},115\n{H1.replace('111', '115')},117\n"
+    key = send(pushed, "fix.csv", text)
+    lines = "\n".join(shown(pushed, key))
+    assert (
+        "Not applied: row 2, column receiver_catalognumber: found 'H1-VR2W'" in lines and f"Did you mean {H1}" in lines
+    )
+    assert accept(pushed, key) == "loaded"
+    counts = pushed.rows(
+        "select raw_rows, loaded_rows, duplicate_rows, refused_rows from platform.submissions where submission_key = %s",
+        key,
+    )
+    assert counts == [(4, 2, 1, 1)]
+    assert pushed.value("select count(*) from obis.moorings where catalognumber = %s", H1.replace("111", "117")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("receiver_catalognumber,correct_serial\nnope,1\n", "none of its rows can be applied"),
+        (f"receiver_catalognumber,correct_serial\n{H1},113\n", "would be one thing in two places"),
+        (
+            "tag_catalognumber,correct_code\nHFX-B-A69-1602-200,A69-1602-300\n",
+            "HFX-B of HFX and SHRK-S of SHRK would be one thing in two places",
+        ),
+        (
+            "tag_catalognumber,correct_code\nHFX-A-A69-1602-100,A69-1602-101\n",
+            "a name that is free; HFX-A-A69-1602-101 is there",
+        ),
+        (f"animal_catalognumber,correct_animal_id\n{SHARK},B\n", "a name that is free; HFX-B is there"),
+        (
+            f"tag_catalognumber,correct_end_date,correct_start_date\n{TAG},2023-01-01,\n",
+            "a tag that ends after it begins",
+        ),
+        ("catalognumber,delete_reason\nH1,wrong\n", "a deployment of a receiver, an animal, or a transmitter"),
+        ("station_name,correct_latitude,correct_longitude\nh1,44,-63\n", "Did you mean H1?"),
+        ("receiver_catalognumber,correct_latitude\nH1,44\n", "CORRECT_LONGITUDE"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(pushed: Node, text: str, says: str):
+    before = table_dump(pushed, *UPPER)
+    key = send(pushed, "fix.csv", text)
+    found, reason = state(pushed, key)
+    assert found == "refused" and says in (reason or "")
+    assert table_dump(pushed, *UPPER) == before
+
+
+def test_what_was_accepted_must_be_what_happens(pushed: Node):
+    """Detections that came in between are shown, too, before anything is applied."""
+    from otn_dagster import decisions
+    from otn_dagster.telemetry.files.refusals import Topic
+    from tests.support.sheets import vue
+
+    key = send(pushed, "fix.csv", LISTS["serial"])
+    first = shown(pushed, key)
+    with pushed.connect() as connection:
+        decisions.settle(connection, Topic.FIX, key, "accept", "bob", "fine")
+    pushed.drop("OTN/HFX/detections", "more.csv", vue("2024-09-01T10:00:00 VR2W-111 A69-1602-100"))
+    pushed.load()
+    assert state(pushed, key)[0] == "held" and shown(pushed, key) != first
+    assert accept(pushed, key) == "loaded"
+
+
+def test_what_was_changed_since_is_not_undone(pushed: Node):
+    first, second = send(pushed, "one.csv", LISTS["serial"]), "receiver_catalognumber,correct_serial\n{},116\n"
+    accept(pushed, first)
+    later = send(pushed, "two.csv", second.format(H1.replace("111", "115")))
+    accept(pushed, later)
+    before = table_dump(pushed, *UPPER)
+    with pytest.raises(Unusable, match=later.replace(".", r"\.")):
+        undo(pushed, first)
+    assert table_dump(pushed, *UPPER) == before
+    undo(pushed, later)
+    undo(pushed, first)
+    assert pushed.value("select count(*) from obis.moorings where catalognumber = %s", H1) == 1
