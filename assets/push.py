@@ -93,8 +93,8 @@ def push_snapshot(context: dg.AssetExecutionContext, database: NodeDatabase) -> 
     **PER_PUSH,
     deps=["push_snapshot"],
     kinds={"postgres", "parquet"},
-    description="The live schemas of all projects (structure, types, inheritance, permissions) and the snapshot across all nodes "
-    "(codes, double reporting, the same tag on two projects), as a table of projects and checks.",
+    description="The live schemas of all projects (structure, types, inheritance, rights, formats) and the snapshot across all nodes "
+    "(animals, tags, receivers, stations, detections, events), as a table of projects and checks.",
     check_specs=specs(verification.CHECKS, "verified_schema"),
 )
 def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, lake: Lake):
@@ -102,7 +102,8 @@ def verified_schema(context: dg.AssetExecutionContext, database: NodeDatabase, l
     date = context.partition_key
     shared = Shared(lake.snapshot(date))
     with database.connect() as connection:
-        outcomes = verification.verify(connection, shared)
+        looked_at = gate.looked_at(connection, database.config.tracker.second_look)
+        outcomes = verification.verify(connection, database.settings, shared, looked_at)
     table = verification.write(outcomes, shared.snapshot, lake.folder(date))
     for outcome in outcomes:
         yield result(outcome, "verified_schema")

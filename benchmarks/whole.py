@@ -128,7 +128,9 @@ def push(settings: Any, server: EmbeddedServer, date: str) -> dict[str, Any]:
     assert not frozen.rehearsal
     steps.take(
         "verify",
-        lambda: verification.write(connected(lambda c: verification.verify(c, Shared(frozen))), frozen, folder),
+        lambda: verification.write(
+            connected(lambda c: verification.verify(c, settings, Shared(frozen))), frozen, folder
+        ),
     )
     earlier = snapshot.previous(settings, date)
     before = None

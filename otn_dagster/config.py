@@ -137,6 +137,7 @@ class PushCalendarSettings(Strict):
 
     rule: PushRule
     announced: list[AnnouncedPush] = []
+    stops: list[str] = []  # checks of the verification whose findings stop a push, beside those that always do
 
 
 class NodesFile(Strict):

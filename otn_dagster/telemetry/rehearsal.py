@@ -10,10 +10,14 @@ from otn_dagster import database, decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry import kinds, submissions
-from otn_dagster.telemetry.files.refusals import BadFile, Undecided
+from otn_dagster.telemetry.files.refusals import BadFile, Topic, Undecided
 from otn_dagster.telemetry.submissions import Submission
 
 MOST_CHANGES = 200
+_WAITS = {
+    Topic.REMOVAL: "It would remove information that is loaded, and so wait until a person accepts that:",
+    Topic.FIX: "It would wait until a second person has seen what follows from it, and applies it:",
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def rehearse(settings: Settings, path: Path, node: str, collectioncode: str, kin
     except _RolledBack:
         return outcome
     except decisions.HeldForPerson as error:
-        says = "It would remove information that is loaded, and so wait until a person accepts that:"
+        says = _WAITS[Topic(error.topic)]
         return Outcome(stops=says, details=[_removal(detail) for detail in error.details[:MOST_CHANGES]])
     except (BadFile, Undecided) as error:
         return Outcome(stops=str(error))

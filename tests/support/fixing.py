@@ -28,11 +28,17 @@ def network(node: Node) -> None:
     node.drop(
         "OTN/HFX/tags",
         "tags.csv",
-        tag_sheet({}, {"TAG_ID_CODE": "101", "TAG_SERIAL_NUMBER": "2"}, {"ANIMAL_ID": "B", "TAG_ID_CODE": "200"}),
+        tag_sheet(
+            {},
+            {"TAG_ID_CODE": "101", "TAG_SERIAL_NUMBER": "2"},
+            {"ANIMAL_ID": "B", "TAG_ID_CODE": "200", "TAG_SERIAL_NUMBER": "3"},
+        ),
     )
     shark = "SHRK,S1,2024-05-01T00:00:00,45.1,-62.1,VR2W,113,y,2024-12-01T00:00:00,"
     node.drop("OTN/SHRK/deployments", "dep.csv", deployments(shark))
-    node.drop("OTN/SHRK/tags", "tags.csv", tag_sheet({"ANIMAL_ID": "S", "TAG_ID_CODE": "300"}))
+    node.drop(
+        "OTN/SHRK/tags", "tags.csv", tag_sheet({"ANIMAL_ID": "S", "TAG_ID_CODE": "300", "TAG_SERIAL_NUMBER": "4"})
+    )
     codes = ("1602-100", "1602-101", "1602-200", "1602-300", "1601-9001", "1602-999")
     for name, code, receivers in (("h.csv", "HFX", (111, 112, 115)), ("s.csv", "SHRK", (113,))):
         heard = [

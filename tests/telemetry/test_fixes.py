@@ -1,9 +1,15 @@
 """Fixes of what is loaded: shown first, applied by a second person, true in every number, undone to the bit."""
 
+import datetime as dt
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as trying
+from hypothesis import strategies as st
 
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.explained import Unusable
@@ -72,8 +78,6 @@ def test_what_a_fix_shows_is_what_the_next_push_lists_and_undone_nothing_is_left
 
 def differing(*both: matching.Matches) -> int:
     """Detections that two pushes say otherwise, by rows as text."""
-    import polars as pl
-
     was, now = (
         {(row["det_key"], str(row)) for path in one.buckets for row in pl.read_parquet(path).drop("min_lag").to_dicts()}
         for one in both
@@ -104,7 +108,7 @@ def test_a_fix_stands_whatever_a_sheet_says_that_is_sent_again(pushed: Node):
     pushed.drop("OTN/HFX/deployments", "dep.csv", deployments(*rows))
     again = tag_sheet(
         *[{"TAG_ID_CODE": code, "TAG_SERIAL_NUMBER": n, "LENGTH (m)": 1.6} for code, n in (("100", "1"), ("101", "2"))],
-        {"ANIMAL_ID": "B", "TAG_ID_CODE": "200"},
+        {"ANIMAL_ID": "B", "TAG_ID_CODE": "200", "TAG_SERIAL_NUMBER": "3"},
     )
     pushed.drop("OTN/HFX/tags", "tags.csv", again)
     assert set(pushed.load().values()) == {"loaded"}
@@ -208,3 +212,77 @@ def test_what_was_changed_since_is_not_undone(pushed: Node):
     undo(pushed, later)
     undo(pushed, first)
     assert pushed.value("select count(*) from obis.moorings where catalognumber = %s", H1) == 1
+
+
+NUMBER = itertools.count()
+NAMES = {
+    "receiver": "select catalognumber from hfx.moorings where basisofrecord = 'RECEIVER' order by 1",
+    "tag": "select catalognumber from hfx.otn_transmitters order by 1",
+    "animal": "select catalognumber from hfx.otn_animals order by 1",
+    "station": "select station_name from hfx.stations order by 1",
+}
+WRONG = {
+    "receiver_catalognumber,correct_serial": ("receiver", st.sampled_from(["111", "112", "115", "116", "7"])),
+    "tag_catalognumber,correct_start_date": (
+        "tag",
+        st.datetimes(dt.datetime(2024, 5, 1), dt.datetime(2024, 9, 1)).map(lambda at: f"{at:%Y-%m-%dT%H:%M:%S}"),
+    ),
+    "tag_catalognumber,correct_end_date": ("tag", st.dates(dt.date(2024, 6, 5), dt.date(2024, 9, 1)).map(str)),
+    "station_name,correct_latitude,correct_longitude": (
+        "station",
+        st.sampled_from(["44.1,-63.1", "43,-62", "10.5,20"]),
+    ),
+    "receiver_catalognumber,correct_latitude,correct_longitude": (
+        "receiver",
+        st.sampled_from(["44.1,-63.1", "43,-62"]),
+    ),
+    "animal_catalognumber,correct_animal_id": ("animal", st.sampled_from(["A", "B", "Hooker", "x-y"])),
+    "tag_catalognumber,correct_code": (
+        "tag",
+        st.sampled_from(["A69-1602-999", "A69-1602-100", "A69-1601-9001", "A69-1-1"]),
+    ),
+    "catalognumber,delete_reason": ("any", st.just("wrong")),
+}
+
+
+@st.composite
+def lists(draw: st.DrawFn, names: dict[str, list[str]]) -> str:
+    head = draw(st.sampled_from(sorted(WRONG)))
+    of, right = WRONG[head]
+    known = names[of] if of != "any" else names["receiver"] + names["animal"] + names["tag"]
+    rows = draw(st.lists(st.tuples(st.sampled_from(known or ["none"]), right), min_size=1, max_size=3))
+    return "\n".join([f"{head},note", *(f"{subject},{value},{next(NUMBER)}" for subject, value in rows), ""])
+
+
+def dump(node: Node) -> list:
+    """Upper tables and what a snapshot would freeze, to the bit."""
+    with node.connect() as connection:
+        frames = snapshot.tables_of(connection, node.settings)
+    kept = {
+        name: frame.rows()
+        for name, frame in frames.items()
+        if name not in ("submissions", "receivers", "transmitters", "findings")
+    }
+    return [table_dump(node, *UPPER), kept]
+
+
+@trying(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_lists_are_what_they_show_and_undone_leave_nothing(pushed: Node, data: st.DataObject):
+    before, applied = dump(pushed), []
+    try:
+        for number in range(data.draw(st.integers(1, 3))):
+            names = {of: [name for (name,) in pushed.rows(query)] for of, query in NAMES.items()}
+            key = send(pushed, f"fix{next(NUMBER)}.csv", data.draw(lists(names)))
+            if state(pushed, key)[0] == "held":
+                assert accept(pushed, key) == "loaded"
+                applied.append(key)
+                if number == 0:
+                    quick = hashes(pushed.push(NEXT_PUSH) / "matches")
+                    folder = snapshot.push_folder(pushed.settings, NEXT_PUSH)
+                    assert listed(folder) == consequences(pushed, key)["extracts"]
+                    assert hashes(pushed.push(NEXT_PUSH, full=True) / "matches") == quick
+    finally:
+        for key in reversed(applied):
+            undo(pushed, key)
+    assert dump(pushed) == before

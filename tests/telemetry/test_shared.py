@@ -10,6 +10,7 @@ import pytest
 from otn_dagster.telemetry.push import matching, parting, shared, verification
 from otn_dagster.telemetry.push.shared import Shared
 from otn_dagster.telemetry.push.snapshot import Snapshot
+from otn_dagster.telemetry.push.verifying.evidence import Evidence
 
 PROJECTS = ["HFX", "NSBS", "SHRK"]
 FOREVER = 2**62
@@ -88,8 +89,9 @@ def _overlap(a: dict, b: dict, start: str, end: str) -> bool:
 
 
 def _found(name: str, invented: Invented, code: str) -> list[dict]:
-    evidence = verification.Evidence(None, Shared(invented.snapshot))  # type: ignore[arg-type]
-    found = getattr(verification, name).function(evidence)
+    evidence = Evidence(None, None, Shared(invented.snapshot))  # type: ignore[arg-type]
+    (one,) = [check for check in verification.CHECKS if check.function.__name__ == name]
+    found = one.function(evidence)
     return [{key: value for key, value in row.items() if key != "project"} for row in found if row["project"] == code]
 
 

@@ -4,6 +4,8 @@ from otn_dagster.telemetry.checks.registry import Evidence, Rows, check
 from otn_dagster.telemetry.files import positions
 from otn_dagster.telemetry.files.deployments import RECOVERED_VOCABULARY
 from otn_dagster.telemetry.files.refusals import Code, Why
+from otn_dagster.telemetry.fixing import applying
+from otn_dagster.telemetry.fixing.corrections import corrected
 from otn_dagster.telemetry.loading.staging import project_box
 
 CACHE, LIVE = "rcvr_locations", "moorings"
@@ -170,12 +172,21 @@ def stations_promoted(evidence: Evidence) -> Rows:
 
 @check("R12", LIVE, "Every row of the sheet reached moorings", "Reload the sheet.")
 def rows_loaded(evidence: Evidence) -> Rows:
-    return evidence.rows(
-        """select row_number, catalognumber from platform.rcvr_locations r where submission_key = %s and rcv_serial_no is not null
-           and not exists (select 1 from obis.moorings m where m.collectioncode = r.collectioncode
+    rows = evidence.rows(
+        """select row_number, catalognumber, 'RECEIVER' as basisofrecord from platform.rcvr_locations r where submission_key = %s
+           and rcv_serial_no is not null and not exists (select 1 from obis.moorings m where m.collectioncode = r.collectioncode
                and m.basisofrecord = 'RECEIVER' and m.catalognumber = r.catalognumber) order by 1""",
         evidence.submission.submission_key,
     )
+    fixes = applying.in_force(evidence.connection, evidence.code) if rows else []
+    named = [(row, right["catalognumber"]) for row in rows if (right := corrected("moorings", row, fixes))]
+    there = evidence.rows(
+        "select catalognumber from obis.moorings where collectioncode = %s and basisofrecord = 'RECEIVER' and catalognumber = any(%s)",
+        evidence.code,
+        [name for _, name in named],
+    )
+    known = {row["catalognumber"] for row in there}
+    return [{"row_number": row["row_number"], "catalognumber": name} for row, name in named if name not in known]
 
 
 @check(

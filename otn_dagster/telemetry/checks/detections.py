@@ -345,7 +345,7 @@ def sentinel_rows(evidence: Evidence) -> Rows:
     warns=True,
 )
 def second_look(evidence: Evidence) -> Rows:
-    raise NotEvaluated("a second person's sign-off is not recorded here")
+    raise NotEvaluated("people sign after the checks; the verification of the push says who did not")
 
 
 @check(

@@ -36,14 +36,34 @@ class Shared:
         both = tags.join(tags.rename({name: f"other_{name}" for name in columns[1:]}), on="transmitter")
         return both.filter(_overlap("release_ms", "end_ms")).sort(both.columns)
 
-    @cached_property
+    @property
     def receivers(self) -> pl.DataFrame:
         """Two deployments of a receiver by two projects that overlap, from the side of each."""
+        return self.same_receivers.filter(pl.col("collectioncode") != pl.col("other_collectioncode"))
+
+    @cached_property
+    def same_receivers(self) -> pl.DataFrame:
+        """Two deployments of a receiver that overlap, from the side of each; one of a project, too."""
         columns = ["rcv_serial_no", "collectioncode", "rcvrcatnumber", "start_ms", "recovered_ms"]
         deployments = self.snapshot.table("deployments").select(columns)
         both = deployments.join(deployments.rename({name: f"other_{name}" for name in columns[1:]}), on="rcv_serial_no")
-        two = pl.col("collectioncode") != pl.col("other_collectioncode")
-        return both.filter(two, _overlap("start_ms", "recovered_ms")).sort(both.columns)
+        other = pl.struct("collectioncode", "rcvrcatnumber") != pl.struct(
+            collectioncode="other_collectioncode", rcvrcatnumber="other_rcvrcatnumber"
+        )
+        return both.filter(other, _overlap("start_ms", "recovered_ms")).sort(both.columns)
+
+    @cached_property
+    def repeats(self) -> pl.DataFrame:
+        """``rows_that_repeat`` of this snapshot."""
+        return rows_that_repeat(self.snapshot)
+
+    @property
+    def twice(self) -> pl.DataFrame:
+        """Detections that stand twice in one project: project, rcv_serial_no, detections (beyond the first of each)."""
+        same = self.repeats.group_by("project", *SAME).len("times").filter(pl.col("times") > 1)
+        counted = same.group_by("project", "receiver_key").agg(detections=(pl.col("times") - 1).sum())
+        named = counted.join(self.snapshot.table("receivers"), on="receiver_key")
+        return named.select("project", "rcv_serial_no", "detections").sort("project", "rcv_serial_no")
 
     @cached_property
     def detections(self) -> pl.DataFrame:
@@ -51,7 +71,7 @@ class Shared:
 
         Those that stand twice, and those that were dropped when they came because they stood already.
         """
-        counted = _also_sent(rows_that_repeat(self.snapshot))
+        counted = _also_sent(self.repeats)
         files = self.snapshot.table("submissions").select(other="submission_no", also_in="submission_key")
         named = counted.join(files, on="other").join(self.snapshot.table("receivers"), on="receiver_key")
         columns = ["project", "rcv_serial_no", "also_in"]

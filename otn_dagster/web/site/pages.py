@@ -18,9 +18,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from otn_dagster import decisions
+from otn_dagster.checks import Verdict
 from otn_dagster.telemetry import kinds, readings, submissions
 from otn_dagster.telemetry.files import law
-from otn_dagster.telemetry.push import attention, pictures, snapshot
+from otn_dagster.telemetry.push import attention, pictures, snapshot, verification
 from otn_dagster.telemetry.push import report as push_report
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.extracts import file_stem
@@ -291,6 +292,7 @@ async def show_push(visit: Visit) -> Answer:
         left_out=left_out,
         review=looked,
         mending=mended,
+        verified=await visit.ask(lambda _: _verified(made.parent)) if reader.is_staff else None,
         released=await visit.ask(lambda connection: release.of(connection, date)) if analyst else None,
         network=reader.is_staff,
         push=push,
@@ -323,6 +325,14 @@ def _left_out(visit: Visit, connection: Connection, date: str) -> list[dict[str,
     codes = {one["collectioncode"] for one in frozen.left_out}
     mine = {code for code in codes if board.belongs_to(connection, visit.person, code)}
     return [one for one in frozen.left_out if one["collectioncode"] in mine]
+
+
+def _verified(folder: Path) -> dict[str, Any] | None:
+    """What the verification found, in figures; None where it was not run."""
+    found = verification.read(folder)
+    failed = [one for one in found if one["verdict"] == Verdict.FAILED]
+    stops = [one["id"] for one in failed if one["stops"]]
+    return {"checks": len(found), "found": len(failed), "stops": stops} if found else None
 
 
 def _certificate(path: Path) -> dict[str, Any] | None:
