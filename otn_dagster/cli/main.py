@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from otn_dagster import database
-from otn_dagster.cli import deciding, setting_up
+from otn_dagster.cli import asking, deciding, setting_up
 from otn_dagster.cli.check import check
 from otn_dagster.cli.groups import Group, with_groups
 from otn_dagster.cli.options import AsJson, console, explained, node, progress, stop
@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command()(check)
 app.add_typer(setting_up.app)
 app.add_typer(deciding.app)
+app.add_typer(asking.app)
 
 
 def _version(wanted: bool) -> None:

@@ -246,6 +246,15 @@ def project_of_receivers(connection: Connection, receivers: Sequence[str], codes
     return row[0] if row else None
 
 
+def items_of(connection: Connection, submission_keys: Sequence[str]) -> dict[str, int]:
+    """Numbers of the items of submissions, by their keys."""
+    rows = connection.execute(
+        "select subject, item_id from platform.tracker_items where flow = 'submission' and subject = any(%s)",
+        [list(submission_keys)],
+    ).fetchall()
+    return dict(rows)
+
+
 def serious(connection: Connection, collectioncode: str) -> dict[int, int]:
     """How many findings of each of a project's files lost rows, or want a decision, by item."""
     rows = connection.execute(

@@ -9,7 +9,8 @@ from otn_dagster.telemetry.push.matching import Matches
 from otn_dagster.telemetry.push.snapshot import Snapshot
 from otn_dagster.telemetry.push.splitting import OUTCOMES_OF
 
-SHEETS = {"tags": ["t"], "deployments": ["q", "u", "s"]}  # of which extracts of its project a sheet may change all
+# Of which extracts of its project a sheet, or a list of fixes, may change all.
+SHEETS = {"tags": ["t"], "deployments": ["q", "u", "s"], "fix": ["t", "q", "u", "s"]}
 
 
 def of_extracts(snapshot: Snapshot, before: Snapshot | None, matches: Matches, listed: pl.DataFrame) -> pl.DataFrame:

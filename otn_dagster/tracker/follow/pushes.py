@@ -24,7 +24,7 @@ from otn_dagster.telemetry.push import extracts_list
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.matching import Matches
 from otn_dagster.telemetry.push.snapshot import MANIFEST, Snapshot, push_folder
-from otn_dagster.tracker import flows, items
+from otn_dagster.tracker import board, flows, items
 from otn_dagster.tracker.flows import Blocker
 from otn_dagster.tracker.items import Actor, Item, NotAllowed
 from otn_dagster.tracker.mail import outbox
@@ -53,13 +53,7 @@ def left_out(connection: Connection, snapshot: Snapshot) -> None:
 
 def links(connection: Connection, changed_by: pl.DataFrame, web_url: str) -> dict[str, str]:
     """Of every extract the pages of the items that changed it, the newest first. changed_by: as ``sources.of_extracts`` gives it."""
-    keys = changed_by["submission_key"].unique().to_list()
-    numbers = dict(
-        connection.execute(
-            "select subject, item_id from platform.tracker_items where flow = 'submission' and subject = any(%s)",
-            [keys],
-        ).fetchall()
-    )
+    numbers = board.items_of(connection, changed_by["submission_key"].unique().to_list())
     found: dict[str, list[int]] = {}
     for extract, key in changed_by.iter_rows():
         if key in numbers:

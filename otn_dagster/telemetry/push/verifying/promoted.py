@@ -116,7 +116,12 @@ def _accepted(connection: Connection, session: Session, snapshot: Snapshot) -> I
 def _counted(rows: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
     """A row is certain where the last window that began before it has not ended: windows of a receiver that overlap only lose certainty."""
     near = rows.sort("device_ms").join_asof(
-        windows.sort("first"), left_on="device_ms", right_on="first", by="receiver_key", strategy="backward"
+        windows.sort("first"),
+        left_on="device_ms",
+        right_on="first",
+        by="receiver_key",
+        strategy="backward",
+        check_sortedness=False,
     )
     certain, sensor = (pl.col("device_ms") <= pl.col("last")).fill_null(False), pl.col("sensor_value").is_not_null()
     counted = near.group_by("receiver_key").agg(

@@ -1,0 +1,210 @@
+"""Which file, fix or person made two pushes differ.
+
+Belongs here: from the reasons of ``two_dates.py`` to submissions and decisions. Does not belong here: comparing the pushes.
+
+Everything that changes a push is a submission that one has and the other has not, or a decision of a person: among those, the ones that
+speak of the rows that differ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from psycopg import sql
+
+from otn_dagster.database import Connection
+from otn_dagster.telemetry.project_tables import table
+from otn_dagster.telemetry.push.two_dates import Answer, Why
+
+
+@dataclass(frozen=True)
+class Because:
+    """One cause: the submission (or who decided), what it is, how many of the differing detections it explains, and why."""
+
+    why: str
+    detections: int
+    subject: str
+    kind: str
+    says: str
+
+
+def causes(connection: Connection, answer: Answer) -> list[Because]:
+    """What made the answer's rows differ, most detections first; detections of which no cause is known stand as such at the end."""
+    rows = answer.differing
+    new, gone = _submissions(answer)
+    found: list[Because] = []
+    for why in Why:
+        mine = rows.filter(pl.col("why").list.contains(str(why)))
+        if not mine.is_empty():
+            found += _CAUSES[why](connection, answer, mine, new, gone) or [
+                Because(why, mine.height, "", "", f"{SAYS[why]}; which file says so is not known any more")
+            ]
+    return sorted(found, key=lambda one: (not one.subject, -one.detections, one.subject))
+
+
+SAYS = {
+    Why.CAME: "its file came since",
+    Why.GONE: "its file is not in the later push, or no longer has it",
+    Why.DEPLOYMENT: "the deployment that heard it is another, or says something else",
+    Why.CLOCK: "the receiver's clock was corrected otherwise",
+    Why.TAG: "the tag, or its animal, is another, or says something else",
+    Why.DECIDED: "somebody decided about it",
+}
+
+
+def _submissions(answer: Answer) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Submissions that only the later push has, and those that only the earlier one has."""
+    was, now = (side.snapshot.pushed() for side in (answer.before, answer.after))
+    return now.join(was, on="submission_no", how="anti"), was.join(now, on="submission_no", how="anti")
+
+
+def _counted(rows: pl.DataFrame, column: str, of: pl.DataFrame, why: Why) -> list[Because]:
+    """Rows by the submission that they came with. Only what differs between the pushes counts as a cause."""
+    counted = rows.group_by(submission_no=pl.col(column)).len("detections").join(of, on="submission_no")
+    return [
+        Because(why, detections, key, kind, SAYS[why])
+        for detections, key, kind in counted.select("detections", "submission_key", "kind").iter_rows()
+    ]
+
+
+def _came(
+    connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
+) -> list[Because]:
+    return _counted(rows, "submission_no_after", new, Why.CAME)
+
+
+def _gone(
+    connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
+) -> list[Because]:
+    """The file that took the place of theirs; or theirs, where it is only not in the later push any more."""
+    found = []
+    for one in _counted(rows, "submission_no_before", answer.before.snapshot.pushed(), Why.GONE):
+        row = connection.execute(
+            "select superseded_by, state from platform.submissions where submission_key = %s", [one.subject]
+        ).fetchone()
+        later, state = row or (None, "gone")
+        says = f"{SAYS[Why.GONE]}: {one.subject} " + (f"was superseded by {later}" if later else f"is {state}")
+        found.append(Because(one.why, one.detections, later or one.subject, one.kind, says))
+    return found
+
+
+def _deployment(
+    connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
+) -> list[Because]:
+    return _of_metadata(
+        connection, Why.DEPLOYMENT, rows, new, gone, "deployments", "rcvr_locations", "catalognumber", ["rcvrcatnumber"]
+    )
+
+
+def _tag(
+    connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
+) -> list[Because]:
+    """Sheets and fixes that speak of the animals, or of the codes: a second animal with a code changes the detections of the first."""
+    return _of_metadata(
+        connection, Why.TAG, rows, new, gone, "tags", "tag_cache", "transmitter", ["animal", "transmitter"]
+    )
+
+
+def _of_metadata(
+    connection: Connection,
+    why: Why,
+    rows: pl.DataFrame,
+    new: pl.DataFrame,
+    gone: pl.DataFrame,
+    kind: str,
+    place: str,
+    column: str,
+    named: Sequence[str],
+) -> list[Because]:
+    """Sheets of a kind, vendors' lists and fixes that one push has and the other has not, and that name what differs."""
+    found = []
+    kinds = pl.col("kind").is_in([kind, "fix", "vendor"] if why is Why.TAG else [kind, "fix"])
+    candidates = pl.concat([new.filter(kinds), gone.filter(kinds)])
+    for code, key, of in candidates.select("collectioncode", "submission_key", "kind").iter_rows():
+        names = _names_in(connection, code, key, of, place, column)
+        theirs = pl.any_horizontal(pl.col(name).is_in(sorted(names)) for one in named for name in _sides(rows, one))
+        detections = rows.filter(theirs.fill_null(False)).height if names else 0
+        if detections:
+            found.append(Because(why, detections, key, of, f"{SAYS[why]}: {_file_of(key)}"))
+    return found
+
+
+def _sides(rows: pl.DataFrame, name: str) -> list[str]:
+    return [column for column in (f"{name}_before", f"{name}_after") if column in rows.columns]
+
+
+def _names_in(connection: Connection, code: str, key: str, kind: str, place: str, column: str) -> set[str]:
+    """Names that a submission speaks of: of its rows, and of rows that it changed."""
+    changed = connection.execute(
+        "select distinct row_key from platform.row_changes where submission_key = %s", [key]
+    ).fetchall()
+    names = {name for (name,) in changed}
+    if kind == "fix":
+        images = connection.execute(
+            "select before, after from platform.fixed_rows where submission_key = %s", [key]
+        ).fetchall()
+        for image in (image for pair in images for image in pair if image):
+            names |= {image[n] for n in ("catalognumber", "relatedcatalogitem", "fieldnumber") if image.get(n)}
+    elif kind == "vendor":
+        reading = connection.execute("select kept from platform.readings where submission_key = %s", [key]).fetchone()
+        names |= {row[1] for row in reading[0]["specifications"]} if reading else set()
+    else:
+        query = sql.SQL("select distinct catalognumber, {} from {} where submission_key = %s").format(
+            sql.Identifier(column), table(code, place)
+        )
+        names |= {name for pair in connection.execute(query, [key]).fetchall() for name in pair if name}
+    return names
+
+
+def _clock(
+    connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
+) -> list[Because]:
+    """Events that one push has and the other has not, of the receivers whose times differ."""
+    events = pl.concat([new, gone]).filter(pl.col("kind") == "events")["submission_key"].to_list()
+    receivers = rows["receiver_key_after"].unique().to_list()
+    query = "select distinct submission_key, receiver_key from platform.events where submission_key = any(%s) and receiver_key = any(%s)"
+    by_file: dict[str, list[int]] = {}
+    for key, receiver in connection.execute(query, [events, receivers]):
+        by_file.setdefault(key, []).append(receiver)
+    return [
+        Because(
+            Why.CLOCK,
+            rows.filter(pl.col("receiver_key_after").is_in(some)).height,
+            key,
+            "events",
+            f"{SAYS[Why.CLOCK]}: {_file_of(key)}",
+        )
+        for key, some in sorted(by_file.items())
+    ]
+
+
+def _decided(
+    connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
+) -> list[Because]:
+    overrides = [side.snapshot.table("overrides") for side in (answer.after, answer.before)]
+    differ = overrides[0].join(overrides[1], on=["action", "subject"], how="anti")
+    found = []
+    for action, subject, who, why in differ.select("action", "subject", "decided_by", "decided_why").iter_rows():
+        mine: Any = pl.col("transmitter") == subject
+        if action == "unmatch":
+            mine = pl.col("det_key") == int(subject.rsplit("-", 1)[-1])
+        detections = rows.filter(mine).height
+        if detections:
+            what = {"unmatch": "took it from its animal", "test_tag": "declared a test tag"}.get(action, action)
+            found.append(Because(Why.DECIDED, detections, subject, action, f"{who} {what}: {why}"))
+    return found
+
+
+def _file_of(submission_key: str) -> str:
+    return submission_key.rsplit("/", 1)[-1].rsplit("@", 1)[0]
+
+
+_CAUSES = {
+    Why.CAME: _came,
+    Why.GONE: _gone,
+    Why.DEPLOYMENT: _deployment,
+    Why.CLOCK: _clock,
+    Why.TAG: _tag,
+    Why.DECIDED: _decided,
+}
