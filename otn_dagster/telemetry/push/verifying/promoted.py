@@ -8,6 +8,7 @@ Counted independently of the assignment: a detection a day or more inside a depl
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 from psycopg import sql
@@ -22,6 +23,7 @@ from otn_dagster.telemetry.push.snapshot import Snapshot
 from otn_dagster.telemetry.receiver_tables import PROMOTED
 
 TABLES_AT_ONCE = 50  # one transaction over all would lock every table of the network
+ROWS_AT_ONCE = 5_000_000
 DAY_MS = 86_400_000
 PARTS = {
     "project": pl.String,
@@ -102,33 +104,37 @@ def _accepted(connection: Connection, session: Session, snapshot: Snapshot) -> I
     windows = inputs.deployments(connection).select(
         "receiver_key", first=pl.col("start_ms") + DAY_MS, last=pl.col("recovered_ms").fill_null(2**62) - DAY_MS
     )
-    windows = windows.sort("receiver_key", "first")
+    windows = windows.sort("first")
+    held: list[Path] = []
+    rows = 0
     for name, path in snapshot.detections.items():
-        if "version" in snapshot.manifest["files"][f"detections/{name}.parquet"]:
-            rows = pl.read_parquet(path, columns=["receiver_key", "device_ms", "sensor_value"])
-        else:
+        entry = snapshot.manifest["files"][f"detections/{name}.parquet"]
+        if "version" not in entry:
             code, year = name.rsplit("-", 1)
             with session.transaction() as reading:
-                rows = inputs.detections(reading, table(code, f"detections_{year}"))
-        yield _counted(rows.select("receiver_key", "device_ms", "sensor_value"), windows)
+                yield _counted(inputs.detections(reading, table(code, f"detections_{year}")).lazy(), windows)
+            continue
+        held, rows = [*held, path], rows + entry["rows"]
+        if rows >= ROWS_AT_ONCE:
+            yield _counted(pl.scan_parquet(held), windows)
+            held, rows = [], 0
+    if held:
+        yield _counted(pl.scan_parquet(held), windows)
 
 
-def _counted(rows: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
+def _counted(detections: pl.LazyFrame, windows: pl.DataFrame) -> pl.DataFrame:
     """A row is certain where the last window that began before it has not ended: windows of a receiver that overlap only lose certainty."""
+    sensor = pl.col("sensor_value").is_not_null().alias("sensor")
+    rows = detections.select("receiver_key", "device_ms", sensor).collect(engine="streaming")
     near = rows.sort("device_ms").join_asof(
-        windows.sort("first"),
-        left_on="device_ms",
-        right_on="first",
-        by="receiver_key",
-        strategy="backward",
-        check_sortedness=False,
+        windows, left_on="device_ms", right_on="first", by="receiver_key", strategy="backward", check_sortedness=False
     )
-    certain, sensor = (pl.col("device_ms") <= pl.col("last")).fill_null(False), pl.col("sensor_value").is_not_null()
+    certain = (pl.col("device_ms") <= pl.col("last")).fill_null(False)
     counted = near.group_by("receiver_key").agg(
         rows_accepted=pl.len(),
-        sensors_accepted=sensor.sum(),
+        sensors_accepted=pl.col("sensor").sum(),
         rows_certain=certain.sum(),
-        sensors_certain=(certain & sensor).sum(),
+        sensors_certain=(certain & pl.col("sensor")).sum(),
     )
     return counted.cast(_COUNTED)  # type: ignore[arg-type]
 
