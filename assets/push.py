@@ -165,11 +165,8 @@ def detection_extracts_list(
     )
     changed_by = sources.of_extracts(lake.snapshot(date), before[0] if before else None, lake.matches(date), listed)
     with database.connect() as connection:
-        given = config.git_issue_link
-        links = (
-            dict.fromkeys(listed["detection_extract"], given)
-            if given
-            else follow_pushes.links(connection, changed_by, database.config.tracker.web_url)
+        links = follow_pushes.links(
+            connection, listed, changed_by, database.config.tracker.web_url, config.git_issue_link
         )
         extracts_list.record_list(connection, listed, date, links)
     metadata: dict = {
@@ -318,9 +315,7 @@ def notifications(context: dg.AssetExecutionContext, database: NodeDatabase, lak
         return dg.MaterializeResult(metadata={"mails": 0, "why": "a rehearsal sends no mail"})
     listed = pl.read_parquet(lake.folder(date) / extracts_list.LIST_FILE)
     with database.connect() as connection:
-        if settings.release == "automatic":
-            release.release(connection, database.settings, date, "the configuration", "release: automatic")
-        released = release.is_released(connection, date)
+        released = release.before_mails(connection, database.settings, settings, date)
         written = notices.extracts(connection, settings, date, listed, lake.folder(date), released)
         mails = [outbox.get(connection, number) for number in written]
     rows = [{"mail": m.mail_no, "recipient": m.recipient, "state": m.state} for m in mails]

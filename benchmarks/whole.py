@@ -146,7 +146,7 @@ def push(settings: Any, server: EmbeddedServer, date: str) -> dict[str, Any]:
     steps.take(
         "list into the database",
         lambda: connected(
-            lambda c: extracts_list.record_list(c, listed, date, follow_pushes.links(c, changed_by, "http://x"))
+            lambda c: extracts_list.record_list(c, listed, date, follow_pushes.links(c, listed, changed_by, "http://x"))
         ),
     )
     context = extracts.Context.of(frozen, found)

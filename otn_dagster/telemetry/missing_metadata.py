@@ -56,6 +56,15 @@ def report(connection: Connection, collectioncode: str, receiver_keys: Sequence[
     return [{**row, "report": sentence(row), "above_threshold": row["detections"] >= REPORT_THRESHOLD} for row in rows]
 
 
+def of_project(connection: Connection, collectioncode: str) -> list[dict[str, Any]]:
+    """The same of all receivers of which a project sent detections."""
+    keys = connection.execute(
+        "select distinct receiver_key from platform.receiver_tables where part = %s and collectioncode = %s order by 1",
+        [ACCEPTED, collectioncode],
+    ).fetchall()
+    return report(connection, collectioncode, [key for (key,) in keys])
+
+
 def sentence(row: dict[str, Any]) -> str:
     """``VR2W-123456 missing 120 detections (0 transceiver tags, 120 animal tags, 0 test tags) (before deployments) (a to b)``."""
     return (

@@ -24,6 +24,7 @@ from otn_dagster.telemetry.push.attention import in_words, read_warnings
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
 from otn_dagster.telemetry.push.extracts_list import LIST_FILE
 from otn_dagster.telemetry.push.snapshot import push_folder
+from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.mail import outbox
 
 
@@ -48,6 +49,13 @@ def is_released(connection: Connection, push_date: str) -> bool:
     """Whether a push is released, for whoever is about to write its mails: nobody releases it before this transaction ends."""
     lock_for(connection, PUSH_LOCKS, push_date)
     return of(connection, push_date) is not None
+
+
+def before_mails(connection: Connection, settings: Settings, tracker: TrackerSettings, push_date: str) -> bool:
+    """Whether a push's mails may go, for who is about to write them; a node whose configuration says so releases by itself."""
+    if tracker.release == "automatic":
+        release(connection, settings, push_date, "the configuration", "release: automatic")
+    return is_released(connection, push_date)
 
 
 def is_out(connection: Connection, settings: Settings, push_date: str) -> bool:

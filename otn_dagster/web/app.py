@@ -23,7 +23,7 @@ from otn_dagster.web.api import push as push_api
 from otn_dagster.web.api import read as reading_api
 from otn_dagster.web.service import Service
 from otn_dagster.web.site import actions as tracker_actions
-from otn_dagster.web.site import calendar_feed, comparing, downloads, signing_in, submitting, verified
+from otn_dagster.web.site import calendar_feed, comparing, downloads, missing, signing_in, submitting, verified
 from otn_dagster.web.site import pages as tracker_pages
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def make_app(service: Service) -> Starlette:
             *downloads.routes,
             *verified.routes,
             *comparing.routes,
+            *missing.routes,
             *tracker_actions.routes,
         ],
         exception_handlers={HTTPException: _no_route},

@@ -51,8 +51,15 @@ def left_out(connection: Connection, snapshot: Snapshot) -> None:
             items.describe(connection, item.item_id, *blocker, following)
 
 
-def links(connection: Connection, changed_by: pl.DataFrame, web_url: str) -> dict[str, str]:
-    """Of every extract the pages of the items that changed it, the newest first. changed_by: as ``sources.of_extracts`` gives it."""
+def links(
+    connection: Connection, listed: pl.DataFrame, changed_by: pl.DataFrame, web_url: str, given: str | None = None
+) -> dict[str, str]:
+    """Of every extract the pages of the items that changed it, the newest first; or one link for all that are listed, where it is given.
+
+    changed_by: as ``sources.of_extracts`` gives it.
+    """
+    if given:
+        return dict.fromkeys(listed["detection_extract"], given)
     numbers = board.items_of(connection, changed_by["submission_key"].unique().to_list())
     found: dict[str, list[int]] = {}
     for extract, key in changed_by.iter_rows():

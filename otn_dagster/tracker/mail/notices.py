@@ -8,7 +8,7 @@ Every function writes into the outbox in the transaction it is given, and is saf
 import datetime as dt
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,27 @@ def needs_researcher(connection: Connection, settings: TrackerSettings, item: It
     def make() -> list[Draft]:
         return [
             _draft("needs_researcher", subject, email, {**values, "name": name}, name=name) for email, name in people
+        ]
+
+    return _write_or_log(connection, settings, make)
+
+
+def missing(
+    connection: Connection,
+    settings: TrackerSettings,
+    code: str,
+    metadata: Sequence[Mapping[str, Any]],
+    due: Sequence[Mapping[str, Any]],
+) -> list[int]:
+    """A project's people are asked for what is missing, once a day. metadata, due: rows of ``missing_metadata`` and ``missing_files``."""
+    row = connection.execute("select to_char(platform.now() at time zone 'UTC', 'YYYY-MM-DD')").fetchone()
+    assert row is not None
+    values = {"code": code, "metadata": metadata, "due": due, "web_url": settings.web_url}
+    asked = people_of(connection, code, settings.mail.roles)
+
+    def make() -> list[Draft]:
+        return [
+            _draft("missing", f"{code} {row[0]}", email, {**values, "name": name}, name=name) for email, name in asked
         ]
 
     return _write_or_log(connection, settings, make)
