@@ -16,6 +16,7 @@ from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.loading import fixes
 from otn_dagster.telemetry.push import matching, snapshot
+from tests.support.effort import times
 from tests.support.fixing import H1, H2, SHARK, TAG, accept, consequences, listed, network, send, shown, state
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node, hashes, table_dump
 from tests.support.once import Once, copied, made_once
@@ -266,7 +267,7 @@ def dump(node: Node) -> list:
     return [table_dump(node, *UPPER), kept]
 
 
-@trying(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@trying(max_examples=times(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_lists_are_what_they_show_and_undone_leave_nothing(pushed: Node, data: st.DataObject):
     before, applied = dump(pushed), []

@@ -54,7 +54,7 @@ def inheritance(evidence: Evidence) -> Rows:
 
 
 @check("S4", VERIFIED, "Nobody but the owner may write", "REVOKE the grant.", stops=True)
-def permissions_to_write(evidence: Evidence) -> Rows:
+def permissions(evidence: Evidence) -> Rows:
     return evidence.of_schemas(
         """select n.nspname as project, c.relname as table_name, coalesce(r.rolname, 'everybody') as may_write, a.privilege_type
            from pg_class c join pg_namespace n on n.oid = c.relnamespace, aclexplode(c.relacl) a
