@@ -13,6 +13,7 @@ from psycopg import sql
 from otn_dagster.database import Connection
 from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import cutoffs
+from otn_dagster.telemetry.fixing import applying, corrections
 from otn_dagster.telemetry.names import COLLECTION_CODE
 from otn_dagster.telemetry.project_tables import year_tables
 
@@ -60,13 +61,12 @@ def end_tag(connection: Connection, catalognumber: str, end: dt.datetime, who: s
         )
     if end < row[0]:
         raise Unusable(f"the end {end:%Y-%m-%d} is before the release on {row[0]:%Y-%m-%d}")
-    fixed = connection.execute(
-        "select submission_key from platform.fixes where what = 'tag_dates' and undone_at is null and given->>'end' is not null"
-        " and subject = %s",
+    code = connection.execute(
+        "select collectioncode from obis.moorings where catalognumber = %s and relationshiptype = 'ANIMAL'",
         [catalognumber],
     ).fetchone()
-    if fixed:
-        raise Unusable(f"{fixed[0]} says when {catalognumber} ends; undo that fix first")
+    if code and catalognumber in corrections.ends_set(applying.in_force(connection, code[0])):
+        raise Unusable(f"a list of fixes says when {catalognumber} ends; undo that first, or send another")
     cutoffs.wait_for_loading(connection)
     connection.execute(
         "insert into obis.match_overrides (action, subject, decided_by, decided_why, value) values ('tag_end', %s, %s, %s, %s)"

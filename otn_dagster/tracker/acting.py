@@ -15,6 +15,7 @@ from otn_dagster import decisions
 from otn_dagster.database import Connection
 from otn_dagster.streams import requests
 from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.tracker import fixing, flows, items
 from otn_dagster.tracker.configuration import TrackerSettings
 from otn_dagster.tracker.flows import Blocker
@@ -112,8 +113,10 @@ def _release(
 def _reject(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
-    moved = items.move(connection, item.item_id, "rejected", actor, {"reason": reason}, note=reason)
     submission = submissions.get(connection, item.subject)
+    if item.kind == "fix" and submission.state == "loaded":
+        raise NotAllowed("it is applied: withdraw it, which takes it back")
+    moved = items.move(connection, item.item_id, "rejected", actor, {"reason": reason}, note=reason)
     if submission.state in ("received", "waiting", "held"):
         submissions.move(connection, item.subject, "refused", f"rejected by {actor.name}: {reason}")
     for asked in decisions.open_questions(connection):
@@ -128,7 +131,8 @@ def _reconsider(
     moved = items.move(connection, item.item_id, "received", actor, {"reason": reason}, note=reason)
     if moved.hold:
         moved = items.release(connection, item.item_id, actor, reason)
-    decisions.ask_again(connection, "removal", item.subject)
+    for topic in (Topic.REMOVAL, Topic.FIX):
+        decisions.ask_again(connection, topic, item.subject)
     if submissions.get(connection, item.subject).state == "refused":
         submissions.move(connection, item.subject, "received")
     return moved
@@ -137,6 +141,8 @@ def _reconsider(
 def _reopen(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
+    if item.kind == "fix":
+        raise NotAllowed("a list of fixes is not loaded again: withdraw it, which takes it back, and send another")
     moved = items.move(
         connection,
         item.item_id,
@@ -164,6 +170,8 @@ def _affected(connection: Connection, item: Item) -> Mapping[str, Any]:
 def _withdraw(
     connection: Connection, settings: TrackerSettings, item: Item, actor: Actor, reason: str, choice: str
 ) -> Item:
+    if item.kind == "fix":
+        fixing.may_be_undone(connection, item.subject)
     moved = items.move(connection, item.item_id, "withdrawn", actor, {"reason": reason}, note=reason)
     if moved.state == "withdrawn" and moved.kind == "fix":
         fixing.undo(connection, moved.subject, actor.name, reason)

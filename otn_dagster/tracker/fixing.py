@@ -41,8 +41,23 @@ def may_be_applied(connection: Connection, asked: Question, answer: str, by: str
     return True
 
 
+def may_be_undone(connection: Connection, submission_key: str) -> None:
+    """Raise NotAllowed where a push that has it waits for its release: it would go out with what was taken back."""
+    push = connection.execute(
+        "select coalesce((select push_date from platform.tracker_items where flow = 'submission' and subject = %(key)s"
+        " and state in ('matched', 'extracted')), (select max(push_date) from platform.push_admissions a where submission_key = %(key)s"
+        " and not exists (select 1 from platform.push_releases r where r.push_date = a.push_date)))",
+        {"key": submission_key},
+    ).fetchone()
+    if push and push[0]:
+        raise NotAllowed(
+            f"the push of {push[0]} has it and is not released: undo it after that, or send a fix that says what is right and let it in"
+        )
+
+
 def undo(connection: Connection, submission_key: str, by: str, why: str) -> None:
     """Take a list of fixes back. Safe to repeat. Raises NotAllowed where that cannot be now."""
+    may_be_undone(connection, submission_key)
     try:
         fixes.undo(connection, submissions.get(connection, submission_key), by, why)
     except (cutoffs.LoadingLocked, Unusable) as reason:

@@ -13,7 +13,7 @@ from otn_dagster.config import Settings
 from otn_dagster.database import PUSH_LOCKS, Connection, lock_for
 from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import revisions
-from otn_dagster.telemetry.push import snapshot
+from otn_dagster.telemetry.push import entangled, snapshot
 from otn_dagster.tracker import flows, items, release
 
 
@@ -76,6 +76,9 @@ def revise(connection: Connection, settings: Settings, push_date: str, who: str,
         frozen = None
     if frozen is None or frozen.rehearsal:
         raise Unusable(f"the push of {push_date} is not frozen: whatever is loaded by its cut-off is in it")
+    let_in = [one.submission_key for one in revisions.admissions(connection, push_date)]
+    if both := entangled.pairs(connection, let_in, revisions.late(connection, settings, push_date)):
+        raise Unusable(str(both[0]))
     if frozen.revision <= len(revisions.of(connection, push_date)):
         # It was asked for already, and is made when the push runs again.
         return len(revisions.of(connection, push_date)) + 1

@@ -2,7 +2,10 @@
 
 import datetime as dt
 import itertools
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -11,16 +14,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
+from otn_dagster import decisions
 from otn_dagster.embedded import EmbeddedServer
 from otn_dagster.explained import Unusable
-from otn_dagster.telemetry import submissions
+from otn_dagster.telemetry import overrides, submissions
+from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.loading import fixes
 from otn_dagster.telemetry.push import matching, snapshot
 from tests.support.effort import times
 from tests.support.fixing import H1, H2, SHARK, TAG, accept, consequences, listed, network, send, shown, state
 from tests.support.node import NEXT_PUSH, PAST_PUSH, Node, hashes, table_dump
 from tests.support.once import Once, copied, made_once
-from tests.support.sheets import deployments, tag_sheet
+from tests.support.sheets import deployments, tag_sheet, vue
 
 UPPER = ["obis.otn_animals", "obis.moorings", "platform.stations", "obis.otn_detections"]
 LISTS = {
@@ -187,10 +192,6 @@ def test_what_cannot_be_is_refused_in_words(pushed: Node, text: str, says: str):
 
 def test_what_was_accepted_must_be_what_happens(pushed: Node):
     """Detections that came in between are shown, too, before anything is applied."""
-    from otn_dagster import decisions
-    from otn_dagster.telemetry.files.refusals import Topic
-    from tests.support.sheets import vue
-
     key = send(pushed, "fix.csv", LISTS["serial"])
     first = shown(pushed, key)
     with pushed.connect() as connection:
@@ -213,6 +214,143 @@ def test_what_was_changed_since_is_not_undone(pushed: Node):
     undo(pushed, later)
     undo(pushed, first)
     assert pushed.value("select count(*) from obis.moorings where catalognumber = %s", H1) == 1
+
+
+def test_names_may_be_swapped_and_several_lists_may_be_in_one_workbook(pushed: Node, tmp_path: Path):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.title = "animals"
+    for row in (["animal_catalognumber", "correct_animal_id"], [SHARK, "X"], ["HFX-B", "A"], ["HFX-X", "B"]):
+        book.active.append(row)
+    serials = book.create_sheet("serials")
+    for row in (
+        ["receiver_catalognumber", "correct_serial"],
+        [H1, "VR2W-115"],
+    ):  # the model stands before it, as on the receiver
+        serials.append(row)
+    book.save(tmp_path / "fix.xlsx")
+    before = table_dump(pushed, *UPPER)
+    pushed.drop("OTN/HFX/fix", "fix.xlsx", tmp_path / "fix.xlsx")
+    (key,) = pushed.load()
+    assert accept(pushed, key) == "loaded"
+    tags = dict(pushed.rows("select catalognumber, fieldnumber from hfx.otn_transmitters"))
+    assert tags == {
+        "HFX-B-A69-1602-100": "A69-1602-100",
+        "HFX-B-A69-1602-101": "A69-1602-101",
+        "HFX-A-A69-1602-200": "A69-1602-200",
+    }
+    assert (
+        pushed.value("select collectornumber from hfx.moorings where catalognumber = %s", H1.replace("111", "115"))
+        == "115"
+    )
+    with pushed.connect() as connection:  # again by hand: what was applied is left alone
+        submission = submissions.get(connection, key)
+    counts = (
+        "select raw_rows, loaded_rows, duplicate_rows, refused_rows from platform.submissions where submission_key = %s"
+    )
+    once = pushed.rows(counts, key)
+    assert pushed.load_one(submission) == "loaded" and pushed.rows(counts, key) == once == [(4, 4, 0, 0)]
+    undo(pushed, key)
+    assert table_dump(pushed, *UPPER) == before
+    with pushed.connect() as connection:
+        submission = submissions.get(connection, key)
+    assert pushed.load_one(submission) == "undone" and table_dump(pushed, *UPPER) == before
+
+
+def test_undoing_leaves_nothing_in_two_places(pushed: Node):
+    """What was freed by a fix was taken by a later one: that is undone first."""
+    first = send(pushed, "one.csv", LISTS["serial"])
+    accept(pushed, first)
+    second = send(pushed, "two.csv", f"receiver_catalognumber,correct_serial\n{H2},111\n")
+    accept(pushed, second)
+    third, fourth = (
+        f"animal_catalognumber,correct_animal_id\n{SHARK},Hooker\n",
+        "animal_catalognumber,correct_animal_id\nHFX-B,A\n",
+    )
+    keys = [send(pushed, name, text) for name, text in (("three.csv", third),)]
+    accept(pushed, keys[0])
+    keys.append(send(pushed, "four.csv", fourth))
+    accept(pushed, keys[1])
+    before = table_dump(pushed, *UPPER)
+    with pytest.raises(Unusable, match="would be one thing in two places"):
+        undo(pushed, first)
+    with pytest.raises(Unusable, match=r"HFX-A is another's name now, by OTN/HFX/fix/four\.csv"):
+        undo(pushed, keys[0])
+    assert table_dump(pushed, *UPPER) == before
+
+
+def test_what_is_not_shown_is_accepted_as_it_is_or_shown_anew(pushed: Node):
+    stations = [
+        f"HFX,S{n},2024-05-01T00:00:00,44.{n:02d},-63.1,VR2W,{200 + n},y,2024-12-01T00:00:00," for n in range(40)
+    ]
+    pushed.drop("OTN/HFX/deployments", "many.csv", deployments(*stations))
+    pushed.load()
+    rows = [f"S{n}-VR2W-{200 + n}-2024_05_01T00,45.{n:02d},-62" for n in range(40)]
+    key = send(pushed, "fix.csv", "\n".join(["receiver_catalognumber,correct_latitude,correct_longitude", *rows, ""]))
+    first = shown(pushed, key)
+    assert any("All 80 changes and what follows have the fingerprint" in line for line in first)
+    with pushed.connect() as connection:
+        decisions.settle(connection, Topic.FIX, key, "accept", "bob", "fine")
+    stations[39] = stations[39].replace("44.39", "44.38")
+    pushed.drop("OTN/HFX/deployments", "many.csv", deployments(*stations))
+    pushed.load()
+    assert state(pushed, key)[0] == "held" and shown(pushed, key) != first
+
+
+def test_a_station_that_was_moved_takes_its_deployments_with_it_wherever_a_sheet_puts_them(pushed: Node):
+    assert accept(pushed, send(pushed, "fix.csv", LISTS["station"])) == "loaded"
+    rows = [
+        "HFX,H1,2024-05-01T00:00:00,44.15,-63.1,VR2W,111,y,2024-12-01T00:00:00,",
+        "HFX,H1,2025-05-01T00:00:00,44.1,-63.1,VR2W,114,y,2025-12-01T00:00:00,",
+        "HFX,H2,2024-05-01T00:00:00,44.2,-63.2,VR2W,112,y,2024-12-01T00:00:00,A69-1601-9001",
+    ]
+    pushed.drop("OTN/HFX/deployments", "dep.csv", deployments(*rows))
+    assert set(pushed.load().values()) == {"loaded"}
+    assert set(pushed.rows("select latitude, longitude from hfx.moorings where relatedcatalogitem = 'H1'")) == {
+        (44.5, -63.5)
+    }
+
+
+def test_a_tag_s_end_is_what_was_said_last(pushed: Node):
+    assert accept(pushed, send(pushed, "code.csv", f"tag_catalognumber,correct_code\n{TAG},A69-1602-999\n")) == "loaded"
+    name = "HFX-A-A69-1602-999"
+    with pushed.connect() as connection:
+        overrides.end_tag(connection, name, dt.datetime(2025, 1, 1), "ada", "eaten")
+    text = f"tag_catalognumber,correct_start_date,correct_end_date\n{name},,2024-12-01\n"
+    assert accept(pushed, send(pushed, "end.csv", text)) == "loaded"
+    again = [{"TAG_ID_CODE": c, "TAG_SERIAL_NUMBER": n, "LENGTH (m)": 1.6} for c, n in (("100", "1"), ("101", "2"))]
+    pushed.drop("OTN/HFX/tags", "again.csv", tag_sheet(*again))
+    pushed.load()
+    assert pushed.value("select enddatetime from hfx.otn_transmitters where catalognumber = %s", name) == dt.datetime(
+        2024, 12, 1
+    )
+    with pushed.connect() as connection, pytest.raises(Unusable, match=f"a list of fixes says when {name} ends"):
+        overrides.end_tag(connection, name, dt.datetime(2025, 1, 1), "ada", "eaten")
+
+
+def test_a_sheet_that_loads_meanwhile_waits_and_lands_on_the_renamed_animal(pushed: Node):
+    key = send(pushed, "fix.csv", LISTS["animal"])
+    with pushed.connect() as connection:
+        decisions.settle(connection, Topic.FIX, key, "accept", "bob", "fine")
+    rows = [{"TAG_ID_CODE": c, "TAG_SERIAL_NUMBER": n, "LENGTH (m)": 1.9} for c, n in (("100", "1"), ("101", "2"))]
+    pushed.drop("OTN/HFX/tags", "new.csv", tag_sheet(*rows))
+    pushed.look()
+    with pushed.connect() as connection:
+        sheet = next(s for s in submissions.by_state(connection, ["received"]) if s.file_name == "new.csv")
+        fix = submissions.get(connection, key)
+    with ThreadPoolExecutor(1) as pool, pushed.connect() as applying:
+        assert fixes.load(applying, pushed.settings, fix)[0].loaded == 1
+        later = pool.submit(pushed.load_one, sheet)
+        time.sleep(1)
+        assert not later.done()
+        applying.commit()
+        assert later.result(30) == "loaded"
+    assert pushed.rows("select catalognumber, length from hfx.otn_animals order by 1") == [
+        ("HFX-B", Decimal("1.5")),
+        ("HFX-Hooker", Decimal("1.9")),
+    ]
+    assert pushed.value("select count(*) from hfx.otn_transmitters") == 3
 
 
 NUMBER = itertools.count()

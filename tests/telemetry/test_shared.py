@@ -127,7 +127,8 @@ def test_a_receiver_in_two_projects_at_once_is_named(invented: Invented, code: s
         for a, b in product(invented.deployments, repeat=2)
         if a["rcv_serial_no"] == b["rcv_serial_no"]
         and a["collectioncode"] == code != b["collectioncode"]
-        and _overlap(a, b, "start_ms", "recovered_ms")
+        and a["start_ms"] < (FOREVER if b["recovered_ms"] is None else b["recovered_ms"])
+        and b["start_ms"] < (FOREVER if a["recovered_ms"] is None else a["recovered_ms"])
     }
     found = _found("receiver_on_two_projects", invented, code)
     assert {(r["rcvrcatnumber"], r["other_rcvrcatnumber"]) for r in found} == expected

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,20 @@ def test_people_of_a_project_ask_about_what_is_theirs(twice: Node):
                     row["rcvrcatnumber_after"] is None and row["reason_after"] == "u2_ambiguous" and row["why"] == "tag"
                 )
         assert reader.get(f"{ASK}&animal=SHRK-S").status_code == 404
+        theirs, own = (
+            twice.value(
+                "select min(det_key) from obis.otn_detections where collectioncode = 'SHRK' and fieldnumber = %s", code
+            )
+            for code in ("A69-1602-300", "A69-1602-100")
+        )
+        for name in (f"HFX-{theirs}", f"SHRK-A69-1602-300-{theirs}"):  # whose it is, is not said by who types its name
+            assert reader.get(f"{ASK}&detection={name}").status_code == 404, name
+        heard = reader.get(f"{ASK}&detection=SHRK-A69-1602-100-{own}")  # heard by another's receiver, of an own animal
+        assert heard.status_code == 200 and "HFX-A" in heard.text
+        turned = reader.get(
+            f"/tracker/compare?earlier={NEXT_PUSH}&later={PAST_PUSH}&extract=HFX,2024,t&format=json"
+        ).json()
+        assert turned["compare-HFX"] == rows
         assert reader.get(f"{ASK}&extract=hfx").status_code == 400
         assert site.visitor().get(f"{ASK}&animal=HFX-A").status_code in (302, 303, 401)
         alone = reader.get(f"/tracker/compare?later={NEXT_PUSH}&animal=HFX-A").text  # a link from one push
@@ -109,3 +124,26 @@ def test_the_command_says_the_same_and_writes_a_table(twice: Node, capsys: pytes
         rows = list(csv.DictReader(handle))
     assert sum(row["change"] == "withdrawn" for row in rows) == sum("tag" in row["why"].split() for row in rows) > 0
     assert H1 in {row["rcvrcatnumber_before"] for row in rows}
+
+
+def test_the_verification_is_for_staff_and_counts_what_it_does_not_show(twice: Node):
+    from otn_dagster.telemetry.push import snapshot, verification
+    from otn_dagster.telemetry.push.shared import Shared
+
+    twice.rows("update hfx.otn_animals set length = 150 returning 1")
+    folder = snapshot.push_folder(twice.settings, NEXT_PUSH)
+    with twice.connect() as connection:
+        frozen = snapshot.read(twice.settings, NEXT_PUSH)
+        found = verification.verify(connection, twice.settings, Shared(frozen))
+    many = [{"project": "HFX", "catalognumber": f"HFX-{n}"} for n in range(300)] + [
+        {"project": "SHRK", "catalognumber": "SHRK-S"}
+    ]
+    found = [replace(one, passed=False, rows=many) if one.check.check_id == "T8" else one for one in found]
+    verification.write(found, frozen, folder)
+    address = f"/tracker/pushes/{NEXT_PUSH}/verification"
+    with serving(twice) as site:
+        analyst, manager = site.person("ana@example.org", "analyst"), site.person("max@example.org", "manager", "ACT")
+        assert site.person(twice.value(PERSON)).get(address).status_code == 403
+        text = analyst.get(address).text
+        assert "301 row(s)" in text and "SHRK-S" in text and "and 251 more" in text
+        assert "SHRK-S" not in manager.get(address).text  # another node's

@@ -14,8 +14,9 @@ from otn_dagster.telemetry.push import snapshot
 from otn_dagster.tracker import mending, people, questions, release
 from otn_dagster.tracker.items import NotAllowed
 from tests.support.fixing import H1, SHARK, network, shown
-from tests.support.node import PAST_PUSH, Node, table_dump
+from tests.support.node import NEXT_PUSH, PAST_PUSH, Node, table_dump
 from tests.support.once import Once, copied, made_once
+from tests.support.sheets import tag_sheet
 from tests.support.tracking import act, finish, item_of, load
 
 ADA, BOB, MAX = "ada@example.org", "bob@example.org", "max@example.org"
@@ -174,3 +175,75 @@ def test_a_rejected_list_changes_nothing(frozen: Node):
     load(frozen)
     assert frozen.value("select state from platform.submissions where submission_key = %s", key) == "refused"
     assert rows_of(frozen) == before
+
+
+@pytest.mark.parametrize("late", ["a list of fixes", "a sheet"])
+def test_what_speaks_of_the_same_rows_is_let_in_together_or_not_at_all(frozen: Node, late: str):
+    assert headless.push(frozen.settings, PAST_PUSH).good
+    if late == "a sheet":
+        other = "more.csv"
+        tags = (("100", "1"), ("101", "2"))
+        rows = [{"TAG_ID_CODE": code, "TAG_SERIAL_NUMBER": serial, "LENGTH (m)": 1.7} for code, serial in tags]
+        frozen.drop("OTN/HFX/tags", other, tag_sheet(*rows))
+        load(frozen)
+    else:
+        other = "one.csv"
+        answer(frozen, send(frozen, other, RENAME), BOB)
+        load(frozen)
+    second = f"animal_catalognumber,correct_animal_id\n{'HFX-Hooker' if other == 'one.csv' else SHARK},Zed\n"
+    key = send(frozen, "two.csv", second)
+    answer(frozen, key, BOB)
+    load(frozen)
+    assert item_of(frozen, "two.csv").state == "verified"
+    with frozen.connect() as connection:
+        mending.admit(connection, key, BOB, "it needs that")
+        with pytest.raises(Unusable, match=r"two\.csv.* and .*" + other.replace(".", r"\.") + ".* speak both of HFX-"):
+            mending.revise(connection, frozen.settings, PAST_PUSH, BOB, "the name")
+        newest = frozen.value(
+            "select max(submission_key) from platform.submissions where file_name = %s and state = 'loaded'", other
+        )
+        mending.admit(connection, newest, BOB, "that, too")
+        mending.revise(connection, frozen.settings, PAST_PUSH, BOB, "the name")
+    outcome = headless.push(frozen.settings, PAST_PUSH)
+    assert outcome.good, outcome.error
+    assert "HFX-Zed" in snapshot.read(frozen.settings, PAST_PUSH).table("animals")["catalognumber"]
+
+
+def test_what_a_waiting_push_has_is_not_taken_back(frozen: Node):
+    frozen.rows(
+        "update platform.push_cutoffs set finished_at = platform.now() where push_date = %s returning 1", PAST_PUSH
+    )
+    answer(frozen, send(frozen, "fix.csv", RENAME), BOB)
+    load(frozen)
+    frozen.clock("2027-02-20T00:00:00")
+    assert headless.push(frozen.settings, NEXT_PUSH).good
+    with pytest.raises(NotAllowed, match=f"the push of {NEXT_PUSH} has it and is not released"):
+        act(frozen, "fix.csv", "withdraw", person=ADA)
+    finish(frozen, NEXT_PUSH)
+    for person in (ADA, BOB):
+        act(frozen, "fix.csv", "withdraw", person=person)
+    assert item_of(frozen, "fix.csv").state == "withdrawn"
+
+
+def test_an_applied_list_is_neither_reopened_nor_rejected_and_a_rejected_one_is_reconsidered(frozen: Node):
+    frozen.rows(
+        "update platform.push_cutoffs set finished_at = platform.now() where push_date = %s returning 1", PAST_PUSH
+    )
+    key = send(frozen, "fix.csv", FIX)
+    act(frozen, "fix.csv", "reject")
+    act(frozen, "fix.csv", "reconsider")
+    load(frozen)
+    answer(frozen, key, BOB)
+    load(frozen)
+    for action, says in (("reopen", "withdraw it, which takes it back"), ("reject", "it is applied")):
+        with pytest.raises(NotAllowed, match=says):
+            act(frozen, "fix.csv", action)
+    assert item_of(frozen, "fix.csv").state == "verified"
+
+
+def test_a_list_that_nobody_accepted_gives_way_to_the_next_of_its_name(frozen: Node):
+    first, second = send(frozen, "fix.csv", FIX), send(frozen, "fix.csv", FIX.replace(",115", ",116"), by=None)
+    states = dict(frozen.rows("select submission_key, state from platform.submissions where kind = 'fix'"))
+    newest = next(key for key in states if key != first)
+    assert states == {first: "superseded", newest: "held"} and second in states
+    assert len(frozen.rows("select 1 from platform.decisions where decision is null and topic = 'fix'")) == 1

@@ -51,7 +51,7 @@ LOCAL_DEPLOYED, LOCAL_RECOVERED = "glatos_deploy_date_time", "glatos_recover_dat
 WHOLE_DAY = dt.timedelta(days=1, milliseconds=-1)
 
 
-def _receiver(cell: Cell) -> Read:
+def receiver_serial(cell: Cell) -> Read:
     """A receiver's serial, also where the model stands before it; zeros and nines only mean unknown."""
     read = identifier(cell)
     if not read.value:
@@ -90,7 +90,7 @@ COLUMNS = [
     Column("riser_length", quantity=DEPTH, unit_columns=("depth_type",)),
     Column("instrument_depth", quantity=DEPTH, unit_columns=("depth_type",)),
     Column("ins_model_no", _model),
-    Column("ins_serial_no", _receiver, decides=Decides.ROW),
+    Column("ins_serial_no", receiver_serial, decides=Decides.ROW),
     Column("code_set", name),
     Column("transmitter", _transmitter),
     Column("transmit_model", name),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from otn_dagster.telemetry.files import codespaces
-from otn_dagster.telemetry.files.cells import Cell, Read, animal_name, identifier, lost, name, plain
+from otn_dagster.telemetry.files import codespaces, deployments
+from otn_dagster.telemetry.files.cells import Cell, Read, animal_name, lost, name, plain
 from otn_dagster.telemetry.files.columns import Column, Decides, read_columns
 from otn_dagster.telemetry.files.container import Sheet
 from otn_dagster.telemetry.files.refusals import Refusal, Why
@@ -69,7 +69,7 @@ def _transmitter(cell: Cell) -> Read:
 SUBJECTS = tuple(dict.fromkeys(one.subject for one in LISTS.values()))
 COLUMNS = [
     *(Column(subject, name, decides=Decides.ROW) for subject in SUBJECTS),
-    Column("correct_serial", identifier, decides=Decides.ROW),
+    Column("correct_serial", deployments.receiver_serial, decides=Decides.ROW),
     Column("correct_start_date", time=True, decides=Decides.ROW),
     Column("correct_end_date", time=True, decides=Decides.ROW),
     Column("correct_latitude", most_degrees=90, decides=Decides.ROW),

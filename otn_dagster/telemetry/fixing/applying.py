@@ -5,7 +5,7 @@ Does not belong here: what a fix changes (``corrections.py``), what follows for 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -14,17 +14,11 @@ from psycopg.rows import dict_row
 from otn_dagster.database import Connection
 from otn_dagster.explained import Unusable
 from otn_dagster.telemetry.files.fixes import What
-from otn_dagster.telemetry.fixing.corrections import TABLES, Correction, Row, corrected
+from otn_dagster.telemetry.fixing.corrections import NUMBERS, Correction, Row
 from otn_dagster.telemetry.loading import merging
 from otn_dagster.telemetry.project_tables import table
 
-# The column that stays whatever a fix changes: by it a row is found again.
-NUMBERS = {
-    "otn_animals": "animal_key",
-    "otn_transmitters": "mooring_key",
-    "moorings": "mooring_key",
-    "stations": "station_name",
-}
+TO_COME = "(being fixed) "  # a name for the moment between two: rows may take each other's
 
 
 def in_force(connection: Connection, collectioncode: str) -> list[Correction]:
@@ -39,7 +33,7 @@ def in_force(connection: Connection, collectioncode: str) -> list[Correction]:
 def rows_of(connection: Connection, collectioncode: str) -> dict[str, list[Row]]:
     """All rows of a project's upper tables, by table; tables that it has not are empty."""
     found: dict[str, list[Row]] = {}
-    for name in TABLES:
+    for name in NUMBERS:
         place = table(collectioncode, name)
         there = connection.execute("select to_regclass(%s)", [place.as_string(connection)]).fetchone()
         with connection.cursor(row_factory=dict_row) as cursor:
@@ -49,9 +43,13 @@ def rows_of(connection: Connection, collectioncode: str) -> dict[str, list[Row]]
 
 
 def apply(
-    connection: Connection, submission_key: str, collectioncode: str, corrections: Sequence[tuple[int, Correction]]
-) -> int:
-    """Write these fixes, each with the row of its list; how many rows of the upper tables changed.
+    connection: Connection,
+    submission_key: str,
+    collectioncode: str,
+    corrections: Sequence[Correction],
+    changes: Mapping[tuple[str, Any], tuple[Row, Row | None]],
+) -> None:
+    """Write fixes, and the rows that they change: (table, number) → (as it is, as it will be; None: no more).
 
     Safe to repeat: in the transaction of its step, which finds a list that was applied already by its state.
     """
@@ -60,34 +58,46 @@ def apply(
             "insert into platform.fixes (submission_key, line, collectioncode, what, subject, given) values (%s, %s, %s, %s, %s, %s)",
             [
                 (submission_key, line, collectioncode, one.what, one.subject, json.dumps(one.given))
-                for line, one in corrections
+                for line, one in enumerate(corrections, 1)
             ],
         )
-    changes = 0
-    for name, rows in rows_of(connection, collectioncode).items():
-        for row in rows:
-            after = corrected(name, row, [one for _, one in corrections])
-            if after != row:
-                changes += 1
-                _change(connection, submission_key, changes, table(collectioncode, name), name, row, after)
-    return changes
+    images = []
+    for (name, number), (row, after) in changes.items():
+        place, where, key = _place(collectioncode, name, number)
+        images.append(_image(connection, place, where, key))
+        if after is None:
+            connection.execute(sql.SQL("delete from {} {}").format(place, where), key)
+        elif "catalognumber" in row and after["catalognumber"] != row["catalognumber"]:
+            connection.execute(
+                sql.SQL("update {} set catalognumber = %(name)s {}").format(place, where),
+                key | {"name": f"{TO_COME}{number}"},
+            )
+    for line, (((name, number), (row, after)), before) in enumerate(zip(changes.items(), images, strict=True), 1):
+        _change(connection, submission_key, line, _place(collectioncode, name, number), name, row, after, before)
+
+
+Place = tuple[sql.Identifier, sql.Composed, dict[str, Any]]
+
+
+def _place(collectioncode: str, name: str, number: Any) -> Place:
+    """Where a row is: table, condition, and the condition's parameters."""
+    where = sql.SQL("where {}::text = %(number)s").format(sql.Identifier(NUMBERS[name]))
+    return table(collectioncode, name), where, {"number": str(number)}
 
 
 def _change(
     connection: Connection,
     submission_key: str,
-    number: int,
-    place: sql.Identifier,
+    line: int,
+    at: Place,
     name: str,
     row: Row,
     after: Row | None,
+    before: Any,
 ) -> None:
-    key = {"number": row[NUMBERS[name]]}
-    where = sql.SQL("where {} = %(number)s").format(sql.Identifier(NUMBERS[name]))
-    before = _image(connection, place, where, key)
+    place, where, key = at
     if after is None:
-        connection.execute(sql.SQL("delete from {} {}").format(place, where), key)
-        cells = [("(the whole row)", "present", None)]
+        cells, image = [("(the whole row)", "present", None)], None
     else:
         new = {column: value for column, value in after.items() if value != row[column]}
         sets = sql.SQL(", ").join(
@@ -97,10 +107,10 @@ def _change(
             sql.SQL("update {} set {}, datelastmodified = platform.now() {}").format(place, sets, where), key | new
         )
         cells = [(column, _shown(row[column]), _shown(value)) for column, value in new.items()]
-    image = None if after is None else _image(connection, place, where, key)
+        image = json.dumps(_image(connection, place, where, key))
     connection.execute(
         "insert into platform.fixed_rows values (%s, %s, %s, %s, %s, %s)",
-        [submission_key, number, name, str(key["number"]), json.dumps(before), image and json.dumps(image)],
+        [submission_key, line, name, key["number"], json.dumps(before), image],
     )
     called = str(row.get("catalognumber", key["number"]))
     merging.note(connection, place, submission_key, [(called, column, old, new) for column, old, new in cells])
@@ -131,26 +141,41 @@ def undo(connection: Connection, submission_key: str, who: str, why: str) -> Non
         [submission_key],
     ).fetchall()
     for name, number, before, after in rows:
-        _put_back(connection, submission_key, code, name, number, before, after)
+        place, where, key = _place(code, name, number)
+        if _image(connection, place, where, key) != after:
+            called, since = before.get("catalognumber", number), _changed_by(connection, submission_key, before, after)
+            raise Unusable(
+                f"{submission_key} cannot be undone: {code}'s {called} was changed again since, by {since}; undo that first, or send a"
+                " fix that says what is right now"
+            )
+        connection.execute(sql.SQL("delete from {} {}").format(place, where), key)
+    for name, _, before, _ in rows:
+        _put_back(connection, submission_key, code, name, before)
     connection.execute(
         "update platform.fixes set undone_at = platform.now(), undone_by = %s, undone_why = %s where submission_key = %s",
         [who, why, submission_key],
     )
 
 
-def _put_back(
-    connection: Connection, submission_key: str, code: str, name: str, number: str, before: Any, after: Any
-) -> None:
-    place, column = table(code, name), sql.Identifier(NUMBERS[name])
-    where = sql.SQL("where {}::text = %(number)s").format(column)
-    key = {"number": number}
-    if _image(connection, place, where, key) != after:
-        called, since = before.get("catalognumber", number), _changed_by(connection, submission_key, before, after)
-        raise Unusable(
-            f"{submission_key} cannot be undone: {code}'s {called} was changed again since, by {since}; undo that first, or send a fix"
-            " that says what is right now"
-        )
-    connection.execute(sql.SQL("delete from {} {}").format(place, where), key)
+def _put_back(connection: Connection, submission_key: str, code: str, name: str, before: dict[str, Any]) -> None:
+    """A row as it was. Raises Unusable where another has its name now."""
+    place = table(code, name)
+    if called := before.get("catalognumber"):
+        basis = {"basisofrecord": before["basisofrecord"]} if name == "moorings" else {}
+        taken = connection.execute(
+            sql.SQL("select 1 from {} where {}").format(
+                place,
+                sql.SQL(" and ").join(
+                    sql.SQL("{} = {}").format(sql.Identifier(c), sql.Placeholder(c)) for c in ("catalognumber", *basis)
+                ),
+            ),
+            {"catalognumber": called, **basis},
+        ).fetchone()
+        if taken:
+            since = _changed_by(connection, submission_key, before, None)
+            raise Unusable(
+                f"{submission_key} cannot be undone: {called} is another's name now, by {since}; undo that first"
+            )
     columns = connection.execute(
         "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = ''"
         " order by attnum",
@@ -170,7 +195,8 @@ def _changed_by(
 ) -> str:
     names = [row["catalognumber"] for row in (before, after or {}) if "catalognumber" in row]
     row = connection.execute(
-        "select submission_key from platform.row_changes where row_key = any(%s) and submission_key <> %s order by changed_at desc limit 1",
-        [names, submission_key],
+        "select submission_key from platform.row_changes where (row_key = any(%s) or new_value = any(%s)) and submission_key <> %s"
+        " order by changed_at desc limit 1",
+        [names, names, submission_key],
     ).fetchone()
     return row[0] if row else "somebody"

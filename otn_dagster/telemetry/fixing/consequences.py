@@ -7,6 +7,8 @@ What is counted is what the next push lists because of the fix: the same rules r
 that are touched; where a transmitter is touched, one look through all detections.
 """
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +18,7 @@ from typing import Any
 import polars as pl
 from psycopg import sql
 
+from otn_dagster import transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection, Session
 from otn_dagster.telemetry import inputs, receiver_tables
@@ -51,14 +54,22 @@ class Consequences:
         """For the database, and for a machine."""
         return asdict(self)
 
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same consequences."""
+        return hashlib.sha256(json.dumps(self.as_json(), default=str).encode()).hexdigest()[:12]
+
     def lines(self) -> list[str]:
         """For people, one line each."""
         found = [
             f"{name} {row}: {column} {_or_nothing(old)} → {_or_nothing(new)}"
             for name, row, column, old, new in self.cells
         ]
+        found = _some(found, "changes")
+        if len(self.cells) > MOST_LINES:  # what is not shown is accepted, too: it must be the same when it is applied
+            found.append(f"All {len(self.cells):,} changes and what follows have the fingerprint {self.fingerprint}.")
         if not self.detections:
-            return [*_some(found, "changes"), "No detection changes."]
+            return [*found, "No detection changes."]
         animals = f", of {len(self.animals)} animal(s): {_named(self.animals)}" if self.animals else ""
         extracts = [
             f"extract {one['detection_extract']}: {one['added']:,} added, {one['changed']:,} changed, {one['withdrawn']:,} withdrawn"
@@ -69,7 +80,7 @@ class Consequences:
             for one in self.delivered
         ]
         return [
-            *_some(found, "changes"),
+            *found,
             f"{self.detections:,} detection(s) change{animals}.",
             *_some(extracts, "extracts"),
             *_some(delivered, "deliveries"),
@@ -126,8 +137,30 @@ def of(
     )
 
 
-def overlaps(touched: Touched, tables: Tables) -> set[tuple[str, str]]:
-    """Pairs of names that cannot both be: deployments of one touched receiver at one time, animals with one touched code at one time."""
+def claims(connection: Connection, touched: Touched) -> Tables:
+    """Deployments of touched receivers and uses of touched codes, of all projects, as ``overlaps`` takes them."""
+    schema = {
+        "animal_key": pl.Int32,
+        "transmitter": pl.String,
+        "trackercode": pl.String,
+        "catalognumber": pl.String,
+        "release_ms": pl.Int64,
+        "end_ms": pl.Int64,
+    }
+    uses = transfer.copy_out(
+        connection,
+        f"""select a.animal_key, t.fieldnumber, t.collectioncode, a.catalognumber, {inputs.MS.format("t.startdatetime")},
+               {inputs.MS.format("t.enddatetime")}
+           from obis.moorings t join obis.otn_animals a on a.collectioncode = t.collectioncode and a.catalognumber = t.relatedcatalogitem
+           where t.relationshiptype = 'ANIMAL' and t.fieldnumber = any(%s) order by 1, 2, 5""",  # noqa: S608
+        schema,
+        [sorted(touched.codes)],
+    )
+    return {"deployments": inputs.deployments(connection, sorted(touched.serials)), "tags": uses}
+
+
+def overlaps(touched: Touched, tables: Tables) -> dict[tuple[str, int, int], tuple[str, str]]:
+    """Pairs that cannot both be, with their names: deployments of one touched receiver at one time, animals with one touched code at one."""
     deployments = tables["deployments"].filter(pl.col("rcv_serial_no").is_in(touched.serials))
     # One that was not recovered ends where the next begins: only two that begin together cannot both be.
     ends = pl.coalesce("recovered_ms", pl.col("start_ms") + 1)
@@ -138,14 +171,15 @@ def overlaps(touched: Touched, tables: Tables) -> set[tuple[str, str]]:
     uses = tags.select(
         key="transmitter", of="animal_key", start="release_ms", end=pl.col("end_ms").fill_null(2**62), called=called
     )
-    found: set[tuple[str, str]] = set()
-    for frame in (places, uses):
+    found = {}
+    for what, frame in (("receiver", places), ("tag", uses)):
         both = frame.join(frame, on="key", suffix="_other").filter(
             pl.col("of") != pl.col("of_other"),
             pl.col("start") <= pl.col("start_other"),
             pl.col("start_other") < pl.col("end"),
         )
-        found |= {tuple(sorted(pair)) for pair in both.select("called", "called_other").iter_rows()}  # type: ignore[misc]
+        for one, other, name, other_name in both.select("of", "of_other", "called", "called_other").iter_rows():
+            found[what, min(one, other), max(one, other)] = tuple(sorted((name, other_name)))
     return found
 
 

@@ -15,7 +15,13 @@ from otn_dagster.telemetry import names
 from otn_dagster.telemetry.files.fixes import What
 
 Row = dict[str, Any]
-TABLES = ("otn_animals", "otn_transmitters", "moorings", "stations")  # of a project, in which rows may be set right
+# Tables of a project in which rows may be set right, each with the column that stays whatever a fix changes: by it a row is found again.
+NUMBERS = {
+    "otn_animals": "animal_key",
+    "otn_transmitters": "mooring_key",
+    "moorings": "mooring_key",
+    "stations": "station_name",
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Correction:
 
 
 def corrected(table: str, row: Row, corrections: Iterable[Correction]) -> Row | None:
-    """A row of one of TABLES after these corrections, in their order; None where one deletes it."""
+    """A row of one of these tables after these corrections, in their order; None where one deletes it."""
     for one in corrections:
         if one.what is What.DELETION:
             if _is_deleted(table, row, one):
@@ -88,9 +94,9 @@ def _station_position(table: str, row: Row, one: Correction) -> Row:
         return {}
     if row["basisofrecord"] == "STATION":
         return place if row["catalognumber"] == one.subject else {}
-    there = [row.get("latitude"), row.get("longitude")] == one.given["was"]
-    here = row.get("relatedcatalogitem") in (one.subject, *one.given["receivers"])
-    return place if there and here else {}
+    # Which deployments stood there was decided when the fix was made; what hangs on them goes with them.
+    moved = any(_is_receiver(row, name) or _hangs_on(row, name) for name in one.given["receivers"])
+    return place if moved and row.get("latitude") is not None else {}
 
 
 def _receiver_position(table: str, row: Row, one: Correction) -> Row:
@@ -148,6 +154,22 @@ def _hangs_on(row: Row, receiver: str) -> bool:
     if row["basisofrecord"] == "DOWNLOAD":
         return row["relatedcatalogitem"] == receiver
     return row["basisofrecord"] == "TRANSMITTER" and row["catalognumber"].endswith(f"-{receiver}")
+
+
+def ends_set(corrections: Iterable[Correction]) -> set[str]:
+    """Catalognumbers, as they are now, of the tags whose end fixes say."""
+    found: set[str] = set()
+    for one in corrections:
+        if one.what is What.TAG_DATES and one.given["end"]:
+            found.add(one.subject)
+        elif one.what is What.TAG_CODE and one.subject in found:
+            found = (found - {one.subject}) | {renamed(one)}
+        elif one.what is What.ANIMAL_ID:
+            found = {
+                renamed(one) + name.removeprefix(one.subject) if name.startswith(f"{one.subject}-") else name
+                for name in found
+            }
+    return found
 
 
 def released(at: dt.datetime) -> Row:

@@ -11,31 +11,80 @@ from typing import Any
 
 from otn_dagster.telemetry.files.fixes import LISTS, What
 from otn_dagster.telemetry.files.refusals import Refusal, Why
-from otn_dagster.telemetry.fixing.corrections import Correction, Row, corrected, renamed
+from otn_dagster.telemetry.fixing.corrections import NUMBERS, Correction, Row, corrected, renamed
 
-Loaded = Mapping[str, Sequence[Row]]
+Number = tuple[str, Any]  # a row: its table, and what stays of it whatever a fix changes
 
 
 @dataclass
 class Resolved:
-    """Rows of a list by what became of them: what they set right (with their row), refused, right already."""
+    """Rows of a list by what became of them: what they set right, refused, right already; and the rows that change, as they were and will be."""
 
-    corrections: list[tuple[int, Correction]] = field(default_factory=list)
+    corrections: list[Correction] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     already: int = 0
+    changes: dict[Number, tuple[Row, Row | None]] = field(default_factory=dict)
+
+
+class Loaded:
+    """All rows of a project's upper tables, found by their names and by what they hang on."""
+
+    def __init__(self, rows: Mapping[str, Sequence[Row]]):
+        """rows: by table."""
+        self.rows: dict[Number, Row] = {}
+        self._named: dict[str, dict[Number, None]] = {}
+        for table, some in rows.items():
+            for row in some:
+                self._add((table, row[NUMBERS[table]]), row)
+
+    def _add(self, number: Number, row: Row) -> None:
+        self.rows[number] = row
+        for name in _names(row):
+            self._named.setdefault(name, {})[number] = None
+
+    def put(self, number: Number, row: Row | None) -> None:
+        """Another row in the place of one; None: no row any more."""
+        for name in _names(self.rows.pop(number)):
+            self._named[name].pop(number, None)
+        if row is not None:
+            self._add(number, row)
+
+    def about(self, *names: str) -> list[tuple[Number, Row]]:
+        """Rows that have one of these names, hang on it, or end with it."""
+        found = {number: None for name in names for number in self._named.get(name, {})}
+        return [(number, self.rows[number]) for number in found]
+
+    def of(self, table: str, **wanted: Any) -> list[Row]:
+        """Rows of a table in which some columns have these values."""
+        return [
+            row for (name, _), row in self.rows.items() if name == table and all(row[n] == v for n, v in wanted.items())
+        ]
+
+    def called(self, table: str, name: str) -> list[Row]:
+        """Rows of a table of this name."""
+        column = "station_name" if table == "stations" else "catalognumber"
+        return [row for (place, _), row in self.about(name) if place == table and row[column] == name]
+
+
+def _names(row: Row) -> set[str]:
+    """Names by which a row is found: its own, what it hangs on, and of a transmitter the deployment with which it went down."""
+    found = {row.get("catalognumber"), row.get("relatedcatalogitem"), row.get("station_name")}
+    if row.get("basisofrecord") == "TRANSMITTER" and row.get("fieldnumber"):
+        found.add(row["catalognumber"].removeprefix(f"{row['fieldnumber']}-"))
+    return {name for name in found if name}
 
 
 class _No(Exception):
     """A row that cannot be applied: column, found, expected, remedy."""
 
 
-def resolve(rows: Sequence[Mapping[str, Any]], collectioncode: str, loaded: Loaded) -> Resolved:
+def resolve(rows: Sequence[Mapping[str, Any]], collectioncode: str, loaded: Mapping[str, Sequence[Row]]) -> Resolved:
     """What the rows of a list set right in a project. loaded: all rows of its upper tables, by table.
 
-    Each row is about what the rows before it leave, so that a list may name a thing by what an earlier row called it.
+    Each row is about what the rows before it leave, so that a list may name a thing by what an earlier row called it. Costs the rows that
+    are loaded, and those that change.
     """
-    found = Resolved()
-    current = {name: list(some) for name, some in loaded.items()}
+    found, current = Resolved(), Loaded(loaded)
     for row in rows:
         what = What(row["what"])
         try:
@@ -43,29 +92,37 @@ def resolve(rows: Sequence[Mapping[str, Any]], collectioncode: str, loaded: Load
             _name_is_free(one, row, current)
         except _No as refusal:
             column, value, expected, remedy = refusal.args
-            cells = {
-                name: str(value) for name, value in row.items() if name not in ("sheet", "row_number", "part", "what")
-            }
+            cells = {name: str(cell) for name, cell in row.items() if name not in _OURS}
             found.refused.append(
                 Refusal(row["row_number"], column, value, expected, remedy, cells, Why.CONTRADICTS, row["sheet"])
             )
             continue
-        after = {name: [corrected(name, r, [one]) for r in some] for name, some in current.items()}
-        if after == current:
+        names = [one.subject, *one.given.get("receivers", ()), *filter(None, [one.given.get("animal")])]
+        changes = [(number, was, corrected(number[0], was, [one])) for number, was in current.about(*names)]
+        changes = [change for change in changes if change[1] != change[2]]
+        for number, was, now in changes:
+            first, _ = found.changes.get(number, (was, None))
+            found.changes[number] = (first, now)
+            current.put(number, now)
+        if changes:
+            found.corrections.append(one)
+        else:
             found.already += 1
-            continue
-        current = {name: [r for r in some if r is not None] for name, some in after.items()}
-        found.corrections.append((row["row_number"], one))
+    found.changes = {number: both for number, both in found.changes.items() if both[0] != both[1]}
     return found
+
+
+_OURS = ("sheet", "row_number", "part", "what")
 
 
 def _one(current: Loaded, table: str, what: str, subject: str, column: str, **wanted: Any) -> Row:
     """The row of a name, or a refusal that names what is nearest to it."""
-    rows = [row for row in current[table] if all(row[name] == value for name, value in wanted.items())]
-    for row in rows:
-        if row["catalognumber" if table != "stations" else "station_name"] == subject:
+    for row in current.called(table, subject):
+        if all(row[name] == value for name, value in wanted.items()):
             return row
-    called = sorted(row["catalognumber" if table != "stations" else "station_name"] for row in rows)
+    called = sorted(
+        row["station_name" if table == "stations" else "catalognumber"] for row in current.of(table, **wanted)
+    )
     near = [name for name in called if subject.lower() in name.lower() or name.lower() in subject.lower()][:3]
     hint = (
         f"Did you mean {' or '.join(near)}?" if near else "Write the name as the project's tables and extracts have it."
@@ -101,9 +158,11 @@ def _tag_dates(row: Mapping[str, Any], code: str, current: Loaded) -> dict[str, 
         raise _No(column, _text(end or start), says, "Give both dates.")
     animal = tag["relatedcatalogitem"]
     others = [
-        r["startdatetime"] for r in current["otn_transmitters"] if r["relatedcatalogitem"] == animal and r is not tag
+        other["startdatetime"]
+        for (table, _), other in current.about(animal)
+        if table == "otn_transmitters" and other["relatedcatalogitem"] == animal and other is not tag
     ]
-    release = next((r["datecollected"] for r in current["otn_animals"] if r["catalognumber"] == animal), None)
+    release = next((known["datecollected"] for known in current.called("otn_animals", animal)), None)
     # The animal was released when its tag began, unless another tag of it began then, too.
     with_release = release == tag["startdatetime"] and release not in others
     return {"start": _text(start), "end": _text(end), "animal": animal, "with_release": with_release}
@@ -114,8 +173,8 @@ def _station_position(row: Mapping[str, Any], code: str, current: Loaded) -> dic
     was = [station["latitude"], station["longitude"]]
     receivers = [
         r["catalognumber"]
-        for r in current["moorings"]
-        if r["basisofrecord"] == "RECEIVER"
+        for (_, r) in current.about(row["subject"])
+        if r.get("basisofrecord") == "RECEIVER"
         and r["relatedcatalogitem"] == row["subject"]
         and [r["latitude"], r["longitude"]] == was
     ]
@@ -148,8 +207,8 @@ def _deletion(row: Mapping[str, Any], code: str, current: Loaded) -> dict[str, A
         ("animal", "otn_animals", {}),
     )
     for of, table, wanted in kinds:
-        for known in current[table]:
-            if known["catalognumber"] == row["subject"] and all(known[n] == v for n, v in wanted.items()):
+        for known in current.called(table, row["subject"]):
+            if all(known[n] == v for n, v in wanted.items()):
                 return {"of": of, "reason": row["delete_reason"]}
     expected = "a deployment of a receiver, an animal, or a transmitter of an animal of this project"
     raise _No("catalognumber", row["subject"], expected, "Write the name as the project's tables and extracts have it.")
@@ -172,7 +231,7 @@ def _name_is_free(one: Correction, row: Mapping[str, Any], current: Loaded) -> N
     if name == one.subject:
         return
     table = {What.SERIAL: "moorings", What.ANIMAL_ID: "otn_animals"}.get(one.what, "otn_transmitters")
-    if any(known["catalognumber"] == name for known in current[table]):
+    if current.called(table, name):
         (column,) = LISTS[one.what].right
         raise _No(
             column, str(row[column]), f"a name that is free; {name} is there already", "Delete one of the two first."

@@ -12,6 +12,7 @@ from typing import Any
 from otn_dagster import decisions
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
+from otn_dagster.explained import Unusable
 from otn_dagster.telemetry import cutoffs, readings, submissions
 from otn_dagster.telemetry.files import fixes, sheets, tables
 from otn_dagster.telemetry.files.reading import guarded
@@ -27,15 +28,22 @@ from otn_dagster.telemetry.readings import Reading
 from otn_dagster.telemetry.submissions import Counts, Submission
 
 DATES = ("correct_start_date", "correct_end_date")
+DONE = ("loaded", "undone")  # of a list of fixes that was applied
 
 
 def load_raw(connection: Connection, settings: Settings, submission: Submission) -> Typed:
-    """Read and type the list once; its rows are kept with the reading. Safe to repeat: replaces this submission's."""
+    """Read and type the list once; its rows are kept with the reading. Safe to repeat: replaces this submission's.
+
+    A list that was applied, or undone, is only read. One that nobody accepted yet gives way to the next of its name.
+    """
     submissions.require_project(connection, submission)
     situation = readings.situation_of(connection, submission, None)
     with guarded(submission.path(settings)):
         found = sheets.find(submission.path(settings), submission.kind)
         typed = fixes.type_fixes(found.tables, situation)
+    if submission.state in DONE:
+        return typed
+    submissions.supersede_earlier(connection, submission, loaded_too=False)
     kept = {
         **tables.as_json(found),
         "fixes": json.loads(json.dumps(typed.rows, default=_iso)),
@@ -57,8 +65,10 @@ def load(
     Safe to repeat: one transaction; a list that was applied is left alone. Raises HeldForPerson with what it would change until somebody
     accepted exactly that, BadFile where none of its rows can be applied or two things would be at one place, LoadingLocked during a push.
     """
-    if submission.state == "loaded":
+    if submission.state in DONE:
         return _as_applied(connection, submission)
+    # Nothing else loads meanwhile, and no other list is looked at: both would be blind to what the other is about to change.
+    cutoffs.wait_for_loading(connection)
     rows = _rows(connection, submission)
     resolved = resolving.resolve(
         rows, submission.collectioncode, applying.rows_of(connection, submission.collectioncode)
@@ -68,10 +78,15 @@ def load(
         first = resolved.refused[0] if resolved.refused else "every row was refused when it was read"
         raise BadFile(f"none of its rows can be applied; the first: {first}", "Correct the list.", rows=counts.raw)
     before = snapshot.tables_of(connection, settings)
-    applying.apply(connection, submission.submission_key, submission.collectioncode, resolved.corrections)
+    applying.apply(
+        connection, submission.submission_key, submission.collectioncode, resolved.corrections, resolved.changes
+    )
     touched = Touched.by(connection, submission.submission_key)
     after = snapshot.tables_of(connection, settings)
-    _refuse_overlaps(touched, before, after)
+    if says := _overlap(touched, before, after):
+        raise BadFile(
+            f"after it {says}", "Correct the dates of the other one first, in the same list or in one before it."
+        )
     found = consequences.of(connection, settings, submission.submission_key, touched, before, after)
     _wait_for_a_person(connection, submission, resolved, found)
     cutoffs.loading_allowed(connection, settings, submission.node, submission.submission_key)
@@ -88,11 +103,15 @@ def load(
 def undo(connection: Connection, submission: Submission, who: str, why: str) -> None:
     """Take back a list of fixes: every row is as it was, and the detections follow. Safe to repeat.
 
-    Raises Unusable where a row was changed since, LoadingLocked during a push.
+    Raises Unusable where a row was changed since, or two things would be at one place, LoadingLocked during a push.
     """
+    cutoffs.wait_for_loading(connection)
     cutoffs.refuse_where_locked(connection, submission.node, submission.submission_key)
     touched = Touched.by(connection, submission.submission_key)
+    before = consequences.claims(connection, touched)
     applying.undo(connection, submission.submission_key, who, why)
+    if says := _overlap(touched, before, consequences.claims(connection, touched)):
+        raise Unusable(f"{submission.submission_key} cannot be undone: {says}; undo what came later first")
     promotion.promote(connection, sorted(touched.serials))
     submissions.move(connection, submission.submission_key, "undone", f"{submission.file_name}: undone by {who}: {why}")
 
@@ -121,15 +140,14 @@ def _counted(connection: Connection, submission: Submission, resolved: Resolved)
     return Counts(counted["raw"] or 0, len(resolved.corrections), repeated, len(every))
 
 
-def _refuse_overlaps(touched: Touched, before: consequences.Tables, after: consequences.Tables) -> None:
-    new = sorted(consequences.overlaps(touched, after) - consequences.overlaps(touched, before))
-    if new:
-        one, other = new[0]
-        more = f" (and {len(new) - 1} more such pairs)" if len(new) > 1 else ""
-        raise BadFile(
-            f"after it {one} and {other} would be one thing in two places at one time{more}",
-            "Correct the dates of the other one first, in the same list or in one before it.",
-        )
+def _overlap(touched: Touched, before: consequences.Tables, after: consequences.Tables) -> str | None:
+    """What would be in two places at one time that is not so already, in words."""
+    known = consequences.overlaps(touched, before)
+    new = [names for pair, names in sorted(consequences.overlaps(touched, after).items()) if pair not in known]
+    if not new:
+        return None
+    more = f" (and {len(new) - 1} more such pairs)" if len(new) > 1 else ""
+    return f"{new[0][0]} and {new[0][1]} would be one thing in two places at one time{more}"
 
 
 def _wait_for_a_person(connection: Connection, submission: Submission, resolved: Resolved, found: Consequences) -> None:

@@ -45,9 +45,11 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
         "otn_animals": staging.fixed(connection, submission, "otn_animals", animals.values(), fixes),
         "otn_transmitters": staging.fixed(connection, submission, "otn_transmitters", transmitters.values(), fixes),
     }
+    said = corrections.ends_set(fixes)
     for tag in right["otn_transmitters"]:
-        if tag["catalognumber"] in ends and tag["catalognumber"] not in transmitters:  # set since a fix renamed it
-            tag |= {"enddatetime": ends[tag["catalognumber"]], "window_code": None}
+        name = tag["catalognumber"]
+        if name in ends and name not in transmitters and name not in said:  # set since a fix renamed it
+            tag |= {"enddatetime": ends[name], "window_code": None}
     before = staging.keys_before(
         connection,
         sql.SQL("select catalognumber, transmitter from {} where submission_key = %s").format(table(code, "tag_cache")),

@@ -8,7 +8,6 @@ speak of the rows that differ.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 from psycopg import sql
@@ -182,18 +181,35 @@ def _clock(
 def _decided(
     connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
 ) -> list[Because]:
-    overrides = [side.snapshot.table("overrides") for side in (answer.after, answer.before)]
-    differ = overrides[0].join(overrides[1], on=["action", "subject"], how="anti")
+    """Decisions that only the later push has; those that only the earlier one has, where it was the later that forgot them."""
+    now, was = (side.snapshot.table("overrides") for side in (answer.after, answer.before))
+    same = ["action", "subject", "decided_by", "decided_why"]
+    differ = pl.concat([now.join(was, on=same, how="anti"), was.join(now, on=["action", "subject"], how="anti")])
     found = []
-    for action, subject, who, why in differ.select("action", "subject", "decided_by", "decided_why").iter_rows():
-        mine: Any = pl.col("transmitter") == subject
-        if action == "unmatch":
-            mine = pl.col("det_key") == int(subject.rsplit("-", 1)[-1])
-        detections = rows.filter(mine).height
+    for action, subject, who, why in differ.select(same).iter_rows():
+        detections = rows.filter(_about(action, subject).fill_null(False)).height
         if detections:
-            what = {"unmatch": "took it from its animal", "test_tag": "declared a test tag"}.get(action, action)
-            found.append(Because(Why.DECIDED, detections, subject, action, f"{who} {what}: {why}"))
+            found.append(
+                Because(Why.DECIDED, detections, subject, action, f"{who} {_DECIDED.get(action, action)}: {why}")
+            )
     return found
+
+
+_DECIDED = {
+    "unmatch": "took it from its animal",
+    "test_tag": "declared a test tag",
+    "tag_end": "set the end of the tag",
+}
+
+
+def _about(action: str, subject: str) -> pl.Expr:
+    """Rows of an answer that a decision is about."""
+    if action == "unmatch":
+        return pl.col("det_key") == int(subject.rsplit("-", 1)[-1])
+    if action == "test_tag":
+        return pl.col("transmitter") == subject
+    sides = (pl.format("{}-{}", f"animal_{side}", "transmitter") == subject for side in ("before", "after"))
+    return pl.any_horizontal(sides)
 
 
 def _file_of(submission_key: str) -> str:

@@ -19,7 +19,7 @@ from otn_dagster.telemetry.push.snapshot import Snapshot
 
 SAME = ("receiver_key", "transmitter_key", "device_ms", "sensor_value")  # what makes two rows one detection
 _WANTED = ["det_key", "submission_no", *SAME]
-_FOREVER = 2**62
+_FOREVER, _DAY_MS = 2**62, 86_400_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Shared:
         other = pl.struct("collectioncode", "rcvrcatnumber") != pl.struct(
             collectioncode="other_collectioncode", rcvrcatnumber="other_rcvrcatnumber"
         )
-        return both.filter(other, _overlap("start_ms", "recovered_ms")).sort(both.columns)
+        return both.filter(other, _in_the_water("", "other_"), _in_the_water("other_", "")).sort(both.columns)
 
     @cached_property
     def repeats(self) -> pl.DataFrame:
@@ -109,6 +109,14 @@ def _also_sent(twice: pl.DataFrame) -> pl.DataFrame:
     others = twice.select(*SAME, other_project="project", other="submission_no")
     both = twice.join(others, on=SAME, nulls_equal=True).filter(pl.col("project") != pl.col("other_project"))
     return both.group_by("project", "receiver_key", "other").agg(detections=pl.len())
+
+
+def _in_the_water(mine: str, other: str) -> pl.Expr:
+    """Whether a deployment begins before another ends. Where a recovery has no time of day, a receiver may go down again on that day."""
+    recovered = pl.col(f"{other}recovered_ms")
+    day_only = recovered % _DAY_MS == _DAY_MS - 1  # to the last millisecond of its day
+    ends = pl.when(day_only).then(recovered - _DAY_MS + 1).otherwise(recovered).fill_null(_FOREVER)
+    return pl.col(f"{mine}start_ms") < ends
 
 
 def _overlap(start: str, end: str) -> pl.Expr:

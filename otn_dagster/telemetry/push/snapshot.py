@@ -27,7 +27,7 @@ from otn_dagster.config import Settings
 from otn_dagster.database import PUSH_LOCKS, Connection, Session, lock_for
 from otn_dagster.telemetry import cutoffs, inputs, revisions
 from otn_dagster.telemetry.loading.keys import assign_keys
-from otn_dagster.telemetry.push import leaving_out, standing
+from otn_dagster.telemetry.push import entangled, leaving_out, standing
 from otn_dagster.telemetry.push.left_out import Gate, LeftOut, Scope, Why
 from otn_dagster.telemetry.push.tables import TABLES
 
@@ -162,10 +162,11 @@ def _revise(connection: Connection, settings: Settings, existing: Snapshot, gate
     """The next revision of a real snapshot: what was loaded after the cut-off stays as the revision before had it, unless it was let in."""
     push_date = existing.manifest["push_date"]
     _keep_revision(push_folder(settings, push_date), existing)
-    late = [
-        LeftOut(Scope.SUBMISSION, key, Why.LATE, "it is late")
-        for key in revisions.late(connection, settings, push_date)
-    ]
+    keys = revisions.late(connection, settings, push_date)
+    let_in = [one.submission_key for one in revisions.admissions(connection, push_date)]
+    if both := entangled.pairs(connection, let_in, keys):
+        raise NothingToPush(str(both[0]))
+    late = [LeftOut(Scope.SUBMISSION, key, Why.LATE, "it is late") for key in keys]
     return _freeze(connection, settings, _manifest(connection, settings, push_date, False), gate, late, existing)
 
 

@@ -62,7 +62,7 @@ class Subject:
 
     @property
     def project(self) -> str:
-        """The project whose it is, as its name begins."""
+        """The project that its name begins with: whose it is, or where a detection was heard."""
         return re.split(r"[,-]", self.extract or self.animal or self.detection or "")[0]
 
 
@@ -98,6 +98,15 @@ class Answer:
         return dict(self.rows.group_by("change").len().sort("change").iter_rows())
 
     @property
+    def projects(self) -> list[str]:
+        """Projects in whose extracts the subject may stand: its own; of a detection the array's and the tracker's, on either side."""
+        if not self.subject.detection:
+            return [self.subject.project]
+        animals = self.rows.select(pl.col("^animal_(before|after)$").str.extract(r"^([A-Z0-9]+)-"))
+        arrays = self.rows.select("^collectioncode_(before|after)$")
+        return sorted({code for frame in (animals, arrays) for column in frame for code in column.drop_nulls()})
+
+    @property
     def frame(self) -> pl.DataFrame:
         """A detection a row, in ``COLUMNS``: what each push says, what became of it, and why as codes."""
         return self.rows.select(COLUMNS)
@@ -129,10 +138,15 @@ _KEPT = [
 ]
 
 
-def compare(settings: Settings, earlier: str, later: str, subject: Subject) -> Answer:
-    """What the pushes of two dates say of a subject. Raises Unknown where neither says anything of it, or a push is not there."""
+def compare(settings: Settings, earlier: str, later: str, subject: Subject, project: str | None = None) -> Answer:
+    """What the pushes of two dates say of a subject, the earlier one first whatever the order in which they are given.
+
+    project: of a detection only what stands in extracts of this project. Raises Unknown where neither push says anything of it, or a push
+    is not there.
+    """
+    earlier, later = sorted((earlier, later))
     sides = [Side.of(settings, date) for date in (earlier, later)]
-    asked = [_asked(side, subject) for side in sides]
+    asked = [_asked(side, subject, project) for side in sides]
     keys = pl.concat([frame.select("det_key") for frame in asked]).unique()
     if keys.is_empty():
         what = subject.extract or subject.animal or subject.detection
@@ -145,16 +159,24 @@ def compare(settings: Settings, earlier: str, later: str, subject: Subject) -> A
     ordered = both.with_columns(change=_change(), why=_why(*sides)).with_columns(
         transmitter=pl.coalesce("transmitter_after", "transmitter_before")
     )
+    heard_by = {*ordered["collectioncode_before"].drop_nulls(), *ordered["collectioncode_after"].drop_nulls()}
+    if subject.detection and heard_by and subject.project not in heard_by:
+        raise Unknown(f"neither the push of {earlier} nor that of {later} says anything of {subject.detection}")
     first = pl.col("change") == Change.SAME
     rows = ordered.sort(first, "change", pl.coalesce("time_after", "time_before"), "det_key")
     return Answer(subject, sides[0], sides[1], rows)
 
 
-def _asked(side: Side, subject: Subject) -> pl.DataFrame:
+def _asked(side: Side, subject: Subject, project: str | None) -> pl.DataFrame:
     """Rows of a push's matches that are part of the subject."""
     rows = pl.scan_parquet(side.matches.buckets)
     if subject.detection:
         wanted = pl.col("det_key") == int(subject.detection.rsplit("-", 1)[-1])
+        if project is not None:
+            key = side.snapshot.table("projects").filter(pl.col("collectioncode") == project)["project_key"].implode()
+            to_array = pl.col("outcome").is_in([o for letter in "qus" for o in splitting.OUTCOMES_OF[letter]])
+            to_tracker = pl.col("outcome").is_in(splitting.OUTCOMES_OF["t"])
+            wanted &= (pl.col("project_key").is_in(key) & to_array) | (pl.col("tracker_key").is_in(key) & to_tracker)
     elif subject.animal:
         tags = side.snapshot.table("tags").filter(pl.col("catalognumber") == subject.animal)
         wanted = pl.col("tag_key").is_in(tags["tag_key"].implode())
@@ -231,24 +253,40 @@ def _why(before: Side, after: Side) -> pl.Expr:
 
     came, gone = pl.col("outcome_before").is_null(), pl.col("outcome_after").is_null()
     stays = ~came & ~gone
+    ended = _differ_in_ends(before, after)
     by_hand = pl.col("det_key").is_in(sorted(_unmatched(before) ^ _unmatched(after)))
     tested = pl.col("transmitter_after").is_in(sorted(_tests(before) ^ _tests(after)))
+    set_by_hand = pl.any_horizontal(
+        pl.format("{}-{}", f"animal_{side}", f"transmitter_{side}").is_in(ended) for side in ("before", "after")
+    ).fill_null(False)
     heard = (pl.col("outcome_before") != rules.NO_RECEIVER) & (pl.col("outcome_after") != rules.NO_RECEIVER)
     another = differ("tag", "tag_key") | (differ("outcome") & ~differ("deployment_key"))
-    owners = another & ~by_hand & ~tested
+    owners = another & ~by_hand & ~tested & ~(set_by_hand & differ("tag", "outcome"))
     reasons = [
         (came, Why.CAME),
         (gone, Why.GONE),
         (stays & differ("place", "deployment_key"), Why.DEPLOYMENT),
         (stays & differ("time_ms"), Why.CLOCK),
         (stays & heard & owners, Why.TAG),
-        (stays & (by_hand | (tested & differ("outcome"))), Why.DECIDED),
+        (stays & (by_hand | (tested & differ("outcome")) | (set_by_hand & differ("tag", "outcome"))), Why.DECIDED),
     ]
     return pl.concat_list(pl.when(found).then(pl.lit(str(why))) for found, why in reasons).list.drop_nulls()
 
 
 def _unmatched(side: Side) -> set[int]:
     return set(matching.unmatched_keys(side.snapshot.table("overrides")))
+
+
+def _differ_in_ends(before: Side, after: Side) -> list[str]:
+    """Catalognumbers of transmitters whose end a person set on one side, and not so on the other."""
+    was, now = (dict(_ends(side)) for side in (before, after))
+    return sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+
+
+def _ends(side: Side) -> list[tuple[str, str]]:
+    """Ends that people set, with their reasons: (catalognumber, reason)."""
+    overrides = side.snapshot.table("overrides").filter(pl.col("action") == "tag_end")
+    return list(overrides.select("subject", pl.format("{} {}", "decided_by", "decided_why")).iter_rows())
 
 
 def _tests(side: Side) -> set[str]:

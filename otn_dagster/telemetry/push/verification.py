@@ -27,7 +27,7 @@ from otn_dagster.telemetry.push.verifying import animals, detections, receivers,
 from otn_dagster.telemetry.push.verifying.evidence import Evidence
 
 VERIFICATION_FILE, FINDINGS_FILE = "verification.parquet", "verification.json"
-MOST_ROWS_KEPT = 10_000  # of one check
+MOST_ROWS_KEPT, MOST_OF_A_PROJECT = 10_000, 50  # of one check
 CHECKS = [one for module in (schemas, receivers, animals, detections) for one in registry.checks_in(module)]
 
 
@@ -74,14 +74,34 @@ def _as_json(outcome: Outcome[FieldCheck[Evidence]]) -> dict[str, Any]:
         "verdict": outcome.verdict,
         "why": outcome.why,
         "count": len(outcome.rows),
-        "rows": list(outcome.rows[:MOST_ROWS_KEPT]),
+        "rows": _some(outcome.rows),
     }
 
 
+def _some(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The first rows of every project: one that has many hides no other."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        seen[row["project"]] += 1
+        if seen[row["project"]] <= MOST_OF_A_PROJECT and len(kept) < MOST_ROWS_KEPT:
+            kept.append(row)
+    return kept
+
+
 def read(folder: Path) -> list[dict[str, Any]]:
-    """What a push's verification found, check by check: id, title, hint, stops, verdict, why, count, rows; nothing where it was not run."""
+    """What a push's verification found, check by check: id, title, hint, stops, verdict, why, count, rows (the first of each project);
+    nothing where it was not run.
+    """
     path = folder / FINDINGS_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def by_project(folder: Path) -> dict[str, dict[str, int]]:
+    """Of every project with findings how many rows each check found."""
+    table = pl.read_parquet(folder / VERIFICATION_FILE)
+    rows = {row.pop("collectioncode"): row for row in table.to_dicts()}
+    return {code: {name: n for name, n in row.items() if n} for code, row in rows.items() if any(row.values())}
 
 
 def why_it_stops(outcomes: Iterable[Outcome[FieldCheck[Evidence]]]) -> str | None:

@@ -21,7 +21,7 @@ from otn_dagster.tracker import board, release
 from otn_dagster.web.site.visits import Answer as Response
 from otn_dagster.web.site.visits import Stop, Visit, page
 
-MOST_ROWS = 200
+MOST_ROWS, MOST_LISTED = 200, 200_000
 COLUMNS = list(two_dates.COLUMNS)
 
 
@@ -43,16 +43,29 @@ async def show(visit: Visit) -> Response:
             raise Unknown("Choose two pushes that are released.")
 
         def ask(connection: Connection) -> dict[str, Any]:
-            if not board.belongs_to(connection, person, subject.project):
+            if not subject.detection and not board.belongs_to(connection, person, subject.project):
                 raise Unknown(f"There is no project {subject.project[:20]!r}, or it is not yours.")
-            answer = two_dates.compare(settings, earlier, later, subject)
-            return _told(visit, connection, answer, person.role == "analyst")
+            answer, project = two_dates.compare(settings, earlier, later, subject), subject.project
+            if subject.detection and person.role != "analyst":
+                # Whose it is, is said by the pushes, not by the name that somebody types.
+                mine = [code for code in answer.projects if board.belongs_to(connection, person, code)]
+                if not mine:
+                    raise Unknown(f"{subject.detection} is in no extract of yours.")
+                project = mine[0]
+                answer = two_dates.compare(settings, earlier, later, subject, project)
+            return _told(visit, connection, answer, None if person.role == "analyst" else project)
 
         told = await visit.ask(ask)
     except (Unknown, Unusable) as reason:
         raise Stop(404 if isinstance(reason, Unknown) else 400, str(reason)) from None
     if visit.form:
-        return visit.listing(f"compare-{subject.project}", COLUMNS, told["every"], visit.form)
+        if told["total"] > MOST_LISTED:
+            raise Stop(
+                413,
+                f"{told['total']:,} rows are more than a page hands out: take them with `otn-dagster compare --into`.",
+            )
+        rows = told["frame"].with_columns(pl.col("why").list.join(" ")).to_dicts()
+        return visit.listing(f"compare-{subject.project}", COLUMNS, rows, visit.form)
     return visit.page("compare", dates=dates, asked=asked, earlier=earlier, later=later, most=MOST_ROWS, **told)
 
 
@@ -66,10 +79,11 @@ def _dates(visit: Visit, connection: Connection) -> list[str]:
     return [date for date in real if visit.reader.is_staff or release.is_out(connection, settings, date)]
 
 
-def _told(visit: Visit, connection: Connection, answer: Answer, everything: bool) -> dict[str, Any]:
-    frame = answer.frame if everything else two_dates.for_people_of(answer, answer.subject.project)
+def _told(visit: Visit, connection: Connection, answer: Answer, project: str | None) -> dict[str, Any]:
+    """What a page shows: everything, or what people of a project may read."""
+    frame = answer.frame if project is None else two_dates.for_people_of(answer, project)
     causes = because.causes(connection, answer)
-    if not everything:
+    if project is not None:
         mine = {one.subject for one in causes if board.belongs_to(connection, visit.person, _project_of(one) or "")}
         causes = [one if one.subject in mine else _unnamed(one) for one in causes]
     numbers = board.items_of(connection, [one.subject for one in causes])
@@ -77,7 +91,8 @@ def _told(visit: Visit, connection: Connection, answer: Answer, everything: bool
         "answer": answer,
         "causes": causes,
         "numbers": numbers,
-        "every": frame.with_columns(pl.col("why").list.join(" ")).to_dicts(),
+        "total": frame.height,
+        "frame": frame,
         "rows": frame.head(MOST_ROWS).to_dicts(),
     }
 

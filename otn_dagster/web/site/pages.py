@@ -206,7 +206,7 @@ def _actions(item: dict[str, Any], visit: Visit) -> list[str]:
         *(["release"] if item["hold"] else []),
         *(["hold"] if item["state"] not in flows.ENDED else []),
         *(["sign"] if second else []),
-        *[word for to, word in WORDS.items() if to in by_people],
+        *[word for to, word in WORDS.items() if to in by_people and not (word == "reopen" and item["kind"] == "fix")],
         "assign",
     ]
 

@@ -19,31 +19,35 @@ MOST_PROJECTS, MOST_ROWS = 200, 50
 
 @page
 async def show(visit: Visit) -> Answer:
-    """GET the verification of a push: of all projects for analysts, of their own for others."""
+    """GET the verification of a push: of all projects for analysts, of their nodes' for managers.
+
+    Its rows name other projects' animals, receivers and files: it is not for people of projects, who are told by their reports.
+    """
     date, person = push_date_of(visit), visit.must_sign_in()
-    found = await visit.ask(lambda _: verification.read(push_folder(visit.service.settings, date)))
+    if not person.is_staff:
+        raise Stop(403, "The verification of a push is for managers and analysts.")
+    folder = push_folder(visit.service.settings, date)
+    found = await visit.ask(lambda _: verification.read(folder))
     if not found:
         raise Stop(404, f"The push of {date} is not verified yet.")
-    codes = sorted({row["project"] for one in found for row in one["rows"]})
+    counts = await visit.ask(lambda _: verification.by_project(folder))
 
     def ask(connection: Connection) -> set[str]:
-        return {code for code in codes if person.role == "analyst" or board.belongs_to(connection, person, code)}
+        return {code for code in counts if person.role == "analyst" or board.belongs_to(connection, person, code)}
 
     mine = await visit.ask(ask)
-    return visit.page("verification", push_date=date, most_projects=MOST_PROJECTS, **of_projects(found, mine))
+    of = {code: rows for code, rows in counts.items() if code in mine}
+    return visit.page("verification", push_date=date, most_projects=MOST_PROJECTS, **of_projects(found, of))
 
 
-def of_projects(found: list[dict[str, Any]], codes: set[str]) -> dict[str, Any]:
-    """Checks with the rows of some projects, and how many each project has of each check that found any."""
+def of_projects(found: list[dict[str, Any]], counts: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """Checks with the rows of some projects, and how many each project has. counts: of these projects by check."""
     checks = []
-    counts: dict[str, dict[str, int]] = {}
     for one in found:
-        rows = [row for row in one["rows"] if row["project"] in codes]
-        for row in rows:
-            of = counts.setdefault(row["project"], {})
-            of[one["id"]] = of.get(one["id"], 0) + 1
-        count = one["count"] if len(rows) == len(one["rows"]) else len(rows)
-        checks.append({**one, "count": count, "more": count - MOST_ROWS, "rows": rows[:MOST_ROWS]})
+        rows = [row for row in one["rows"] if row["project"] in counts]
+        count = sum(of.get(one["id"], 0) for of in counts.values())
+        shown = rows[:MOST_ROWS]
+        checks.append({**one, "count": count, "more": count - len(shown), "rows": shown})
     ranked = sorted(counts.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     return {"checks": checks, "failing": [one for one in checks if one["count"]], "projects": ranked}
 

@@ -65,7 +65,16 @@ def one_serial(evidence: Evidence) -> Rows:
 def plausible(evidence: Evidence) -> Rows:
     animals, tags = evidence.snapshot.table("animals"), evidence.snapshot.table("tags")
     columns = ["collectioncode", "catalognumber"]
-    untagged = animals.join(tags, on="animal_key", how="anti").select(*columns, problem=pl.lit("no tag"))
+    untagged = animals.join(tags, on="animal_key", how="anti").select(*columns)
+    coded = evidence.rows(
+        "select distinct collectioncode as project, catalognumber from platform.tag_cache join (select * from unnest(%s::text[], %s::text[]))"
+        " untagged (collectioncode, catalognumber) using (collectioncode, catalognumber) where transmitter is not null",
+        *(untagged[column].to_list() for column in columns),
+    )  # others have a tag that does not sound
+    named = pl.DataFrame(
+        [(row["project"], row["catalognumber"]) for row in coded], dict.fromkeys(columns, pl.String), orient="row"
+    )
+    untagged = untagged.join(named, on=columns, how="semi").with_columns(problem=pl.lit("no tag"))
     problems = [untagged]
     for column, most in (("length", LONGEST), ("weight", HEAVIEST), ("age", OLDEST)):
         odd = animals.filter((pl.col(column) <= 0) | (pl.col(column) > most))

@@ -89,7 +89,7 @@ def event_serials(evidence: Evidence) -> Rows:
     return evidence.rows(
         """with named as (select distinct submission_key, receiver from platform.events)
            select s.collectioncode as project, receiver from named join platform.submissions s using (submission_key)
-           where s.state = 'loaded' and receiver !~ '-[0-9]{1,7}$' order by 1, 2"""
+           where s.state = 'loaded' and receiver !~ '-[0-9]{1,10}$' order by 1, 2"""
     )
 
 

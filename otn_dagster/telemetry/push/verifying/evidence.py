@@ -71,4 +71,5 @@ def of(column: str, frame: pl.DataFrame) -> Rows:
     """Rows with times as times; the column that names the project as ``project``, and first."""
     times = [name for name in frame.columns if name.endswith("_ms")]
     dated = frame.with_columns(pl.from_epoch(name, time_unit="ms") for name in times)
+    dated = dated.rename({name: name.removesuffix("_ms") for name in times})
     return dated.select(pl.col(column).alias("project"), pl.exclude(column)).sort("project").to_dicts()

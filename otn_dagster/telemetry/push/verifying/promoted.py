@@ -60,7 +60,9 @@ class Promoted:
 def count(connection: Connection, settings: Settings, snapshot: Snapshot) -> Promoted:
     """Both passes. Nothing loads meanwhile."""
     parts = connection.execute(
-        "select distinct collectioncode, year from platform.receiver_tables where part = %s order by 1, 2", [PROMOTED]
+        "select distinct collectioncode, year from platform.receiver_tables r where part = %s and exists (select 1 from pg_tables t"
+        " where t.schemaname = lower(r.collectioncode) and t.tablename = part || '_' || year) order by 1, 2",
+        [PROMOTED],
     ).fetchall()
     with Session(settings) as session:
         by_year = pl.concat([pl.DataFrame(schema=PARTS), *_promoted(session, parts)])

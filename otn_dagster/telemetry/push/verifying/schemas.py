@@ -25,6 +25,10 @@ def structure(evidence: Evidence) -> Rows:
         for tables in TYPE_TABLES[kind]
         for name, _, _ in TABLES_BY_KIND[tables]
     ]
+    years = evidence.rows(
+        "select distinct collectioncode as project, part || '_' || year as name from platform.receiver_tables order by 1, 2"
+    )
+    needed += [(row["project"], row["name"]) for row in years]
     there = evidence.of_schemas("select schemaname as project, tablename from pg_tables where schemaname = any(%s)")
     known = {(row["project"], row["tablename"]) for row in there}
     return [{"project": code, "missing_table": name} for code, name in needed if (code, name) not in known]
