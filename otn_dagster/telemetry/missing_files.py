@@ -3,8 +3,8 @@
 Belongs here: the verdict on a deployment, from its dates, its events and its detections. Does not belong here: detections without a
 deployment (``missing_metadata.py``), pages and mails.
 
-Source: node manager training, detections-3c: deployments against events, in four states. A receiver that is still in the water, or lost,
-owes nothing.
+Source: node manager training, detections-3c: deployments against events, in four states. A receiver that is still in the water, lost or
+failed owes nothing. What ends a log is its upload: initializations and uploads are all the events that many logs have.
 """
 
 import datetime as dt
@@ -16,11 +16,10 @@ from typing import Any
 from psycopg import sql
 
 from otn_dagster.database import Connection
+from otn_dagster.telemetry.clocks import OFFLOAD
 from otn_dagster.telemetry.project_tables import table, year_tables
 
-ON_DECK = dt.timedelta(
-    days=7
-)  # what a log may lack at either end: a receiver is started before it is deployed, and read after
+AT_SEA = dt.timedelta(days=7)  # how long before its recovery the last upload of a log may be that is whole
 
 
 class State(StrEnum):
@@ -28,26 +27,34 @@ class State(StrEnum):
 
     ALL_THERE = "all_there"
     EVENTS_MISSING = "events_missing"  # there are detections, and no events
-    SOME_MISSING = "some_missing"  # events of a part of it
+    SOME_MISSING = "some_missing"  # events up to an upload before its end
     ALL_MISSING = "all_missing"
+    UNDATED = "undated"  # recovered, and nobody said when
     NOT_DUE = "not_due"  # not recovered, nor read
-    LOST = "lost"
+    LOST = "lost"  # or failed: there is nothing to send
 
 
-DUE = (State.ALL_MISSING, State.SOME_MISSING, State.EVENTS_MISSING)
+DUE = (State.ALL_MISSING, State.SOME_MISSING, State.EVENTS_MISSING, State.UNDATED)
 SAYS = {
-    State.ALL_THERE: "all is there",
-    State.EVENTS_MISSING: "detections are there, send the events",
-    State.SOME_MISSING: "events of a part are missing, send the rest",
-    State.ALL_MISSING: "nothing was sent, send detections and events",
-    State.NOT_DUE: "not recovered yet",
-    State.LOST: "lost",
+    State.ALL_THERE: "all there",
+    State.EVENTS_MISSING: "without events",
+    State.SOME_MISSING: "without a part of their events",
+    State.ALL_MISSING: "without detections and events",
+    State.UNDATED: "without a date of recovery",
+    State.NOT_DUE: "still in the water",
+    State.LOST: "lost or failed",
+}
+ASKS = {
+    State.EVENTS_MISSING: "detections are there; send the events",
+    State.SOME_MISSING: "events end before the recovery; send the rest",
+    State.ALL_MISSING: "send detections and events",
+    State.UNDATED: "say when it was recovered",
 }
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """One deployment with what was sent of it: first and last event within it, and how many detections it heard."""
+    """One deployment with what was sent of it: its last upload, how many events between it and the next, how many detections it heard."""
 
     rcvrcatnumber: str
     station: str
@@ -55,20 +62,23 @@ class Deployed:
     start: dt.datetime
     end: dt.datetime | None  # recovered, or read last
     recover_ind: str | None
-    first_event: dt.datetime | None = None
-    last_event: dt.datetime | None = None
+    uploaded: dt.datetime | None = None  # the last upload of its log
     events: int = 0
     detections: int = 0
 
     @property
     def state(self) -> State:
-        """The rule."""
+        """The rule: a log is whole where it was uploaded at the recovery, or after it and before the receiver was deployed again."""
+        said = (self.recover_ind or "").lower()
+        if said.startswith("l") or said == "failed":
+            return State.LOST
         if self.end is None:
-            return State.LOST if (self.recover_ind or "").lower().startswith("l") else State.NOT_DUE
-        if self.first_event is None or self.last_event is None:
-            return State.EVENTS_MISSING if self.detections else State.ALL_MISSING
-        whole = self.first_event <= self.start + ON_DECK and self.last_event >= self.end - ON_DECK
-        return State.ALL_THERE if whole else State.SOME_MISSING
+            return State.UNDATED if said in ("y", "f") else State.NOT_DUE
+        if self.uploaded is not None:
+            return State.ALL_THERE if self.uploaded >= self.end - AT_SEA else State.SOME_MISSING
+        if self.events:
+            return State.SOME_MISSING
+        return State.EVENTS_MISSING if self.detections else State.ALL_MISSING
 
     def row(self) -> dict[str, Any]:
         """For a table."""
@@ -79,11 +89,10 @@ class Deployed:
             "deployed": self.start,
             "recovered": self.end,
             "state": str(self.state),
-            "says": SAYS[self.state],
+            "says": ASKS.get(self.state, SAYS[self.state]),
             "detections": self.detections,
             "events": self.events,
-            "first_event": self.first_event,
-            "last_event": self.last_event,
+            "uploaded": self.uploaded,
         }
 
 
@@ -102,26 +111,28 @@ def report(connection: Connection, collectioncode: str) -> list[Deployed]:
     events, heard = _events(connection, collectioncode), _heard(connection, collectioncode)
     found = []
     for name, station, receiver, start, end, recover_ind in deployments:
-        first, last, count = events.get(name, (None, None, 0))
-        found.append(Deployed(name, station, receiver, start, end, recover_ind, first, last, count, heard.get(name, 0)))
+        uploaded, count = events.get(name, (None, 0))
+        found.append(Deployed(name, station, receiver, start, end, recover_ind, uploaded, count, heard.get(name, 0)))
     return found
 
 
-def _events(connection: Connection, code: str) -> dict[str, tuple[dt.datetime, dt.datetime, int]]:
-    """First and last event of every deployment, and how many: what the project sent."""
+def _events(connection: Connection, code: str) -> dict[str, tuple[dt.datetime | None, int]]:
+    """Of every deployment the last upload, and how many events there are: from its beginning until the receiver is deployed again."""
     if not _is_there(connection, code, "events"):
         return {}
     rows = connection.execute(
         sql.SQL(
-            """select m.catalognumber, min(e.datetime), max(e.datetime), count(*) from {} m
-               join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber
-               join {} e on e.receiver_key = k.receiver_key and e.datetime between m.startdatetime - %(margin)s
-                   and coalesce(m.enddatetime, 'infinity') + %(margin)s
-               where m.basisofrecord = 'RECEIVER' group by 1"""
+            """with deployed as (
+                   select m.catalognumber, k.receiver_key, m.startdatetime as begins,
+                       lead(m.startdatetime) over (partition by k.receiver_key order by m.startdatetime) as next
+                   from {} m join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber where m.basisofrecord = 'RECEIVER')
+               select d.catalognumber, max(e.datetime) filter (where e.description = %s), count(*) from deployed d
+               join {} e on e.receiver_key = d.receiver_key and e.datetime > d.begins and e.datetime <= coalesce(d.next, 'infinity')
+               group by 1"""
         ).format(table(code, "moorings"), table(code, "events")),
-        {"margin": ON_DECK},
+        [OFFLOAD],
     ).fetchall()
-    return {name: (first, last, count) for name, first, last, count in rows}
+    return {name: (uploaded, count) for name, uploaded, count in rows}
 
 
 def _heard(connection: Connection, code: str) -> dict[str, int]:

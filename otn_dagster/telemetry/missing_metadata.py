@@ -21,21 +21,21 @@ with waiting as (
     from {accepted} d where d.withdrawn_at is null
         and not exists (select 1 from {promoted} o where o.det_key = d.det_key)),
 known as (
-    select k.receiver_key, m.startdatetime, m.enddatetime from obis.moorings m
-    join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber where m.basisofrecord = 'RECEIVER'),
+    select k.receiver_key, min(m.startdatetime) as first, max(m.startdatetime) as last from obis.moorings m
+    join platform.receiver_keys k on k.rcv_serial_no = m.collectornumber
+    where m.basisofrecord = 'RECEIVER' and k.receiver_key in (select receiver_key from waiting) group by 1),
+codes as (
+    select fieldnumber as transmitter, bool_or(relationshiptype = 'ANIMAL') as animal,
+        bool_or(relationshiptype = 'STATION' and collectornumber is not null) as transceiver,
+        bool_or(relationshiptype = 'STATION') as test
+    from obis.moorings where fieldnumber in (select transmitter from waiting) group by 1),
 placed as (
-    select w.*, case
-        when not exists (select 1 from known where known.receiver_key = w.receiver_key) then 'no known deployment'
-        when w.datetime < (select min(startdatetime) from known where known.receiver_key = w.receiver_key) then 'before deployments'
-        when not exists (select 1 from known where known.receiver_key = w.receiver_key and startdatetime > w.datetime)
-            then 'after deployments'
-        else 'between deployments' end as position,
-        case when exists (select 1 from obis.moorings m where m.fieldnumber = w.transmitter and m.relationshiptype = 'ANIMAL') then 'animal'
-             when exists (select 1 from obis.moorings m where m.fieldnumber = w.transmitter and m.relationshiptype = 'STATION'
-                 and m.collectornumber is not null) then 'transceiver'
-             when exists (select 1 from obis.moorings m where m.fieldnumber = w.transmitter and m.relationshiptype = 'STATION') then 'test'
-             else 'animal' end as tag
-    from waiting w)
+    select w.receiver, w.datetime, case when known.first is null then 'no known deployment'
+            when w.datetime < known.first then 'before deployments'
+            when w.datetime >= known.last then 'after deployments'
+            else 'between deployments' end as position,
+        case when codes.animal then 'animal' when codes.transceiver then 'transceiver' when codes.test then 'test' else 'animal' end as tag
+    from waiting w left join known using (receiver_key) left join codes using (transmitter))
 select receiver, position, count(*) as detections, count(*) filter (where tag = 'transceiver') as transceiver,
     count(*) filter (where tag = 'animal') as animal, count(*) filter (where tag = 'test') as test,
     min(datetime) as first, max(datetime) as last

@@ -8,6 +8,7 @@ from otn_dagster import decisions
 from otn_dagster.telemetry import submissions
 from otn_dagster.telemetry.checks import detections as d_checks
 from otn_dagster.telemetry.checks.registry import Evidence
+from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.loading import detections
 from otn_dagster.telemetry.push import snapshot
 from otn_dagster.telemetry.push.shared import Shared
@@ -471,3 +472,27 @@ def test_rows_of_a_receiver_that_left_a_corrected_file_are_taken_back(node: Node
         decisions.decide(connection, number, "accept", "an analyst", "the receiver was another's")
     assert set(node.load().values()) == {"loaded"}
     assert node.value(promoted) == 0
+
+
+def test_rows_that_another_file_gave_too_stay_when_a_corrected_one_drops_them(shark: Node):
+    """They were repeats of the first file's rows: when those go, the second file's stand."""
+    shark.drop_form("REEF")
+    shark.drop(
+        "OTN/REEF/detections",
+        "theirs.csv",
+        vue(*[f"2024-07-0{d}T10:00:00 VR2W-111 A69-1602-100" for d in (1, 2, 3, 4)]),
+    )
+    assert set(shark.load().values()) == {"loaded"}
+    counts = "select loaded_rows, duplicate_rows from platform.submissions where file_name = 'theirs.csv'"
+    assert shark.rows(counts) == [(1, 3)]
+    shark.drop("OTN/HFX/detections", "a.csv", vue("2024-07-09T10:00:00 VR2W-111 A69-1602-100"))
+    (key,) = shark.load()
+    with shark.connect() as connection:
+        decisions.settle(connection, Topic.REMOVAL, key, "accept", "ada", "it was the wrong file")
+    assert shark.load() == {key: "loaded"}
+    assert shark.rows(counts) == [(4, 0)]
+    promoted = "select count(*) from obis.otn_detections where fieldnumber = 'A69-1602-100'"
+    assert (
+        shark.value(promoted) == 5
+        and shark.value("select count(*) from platform.detections where withdrawn_at is null") == 5
+    )

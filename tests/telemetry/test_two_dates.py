@@ -1,5 +1,6 @@
 """What two pushes say of one thing, and which file, fix or person made them differ."""
 
+import datetime as dt
 from collections.abc import Iterator
 
 import polars as pl
@@ -108,6 +109,28 @@ def test_a_second_animal_with_a_code_and_a_corrected_file_are_named(pushed: Node
     assert explained(causes) == {("deployment", "moved.csv", 6)}
     new = answer.frame.filter(pl.col("change") == "added")
     assert set(new["collectioncode_after"]) == {"SHRK"} and set(new["reason_before"]) == {"no_receiver"}
+
+
+def test_what_a_person_set_a_station_s_tag_and_a_file_that_changed_nothing(pushed: Node):
+    with pushed.connect() as connection:
+        overrides.end_tag(connection, "HFX-A-A69-1602-100", dt.datetime(2024, 7, 1), "ada", "eaten")
+    same = "HFX,H1,2024-05-01T00:00:00,44.1,-63.1,VR2W,111,y,2024-12-01T00:00:00,"
+    pushed.drop("OTN/HFX/deployments", "same.csv", deployments(same))
+    pushed.drop("OTN/HFX/deployments", "short.csv", deployments(same.replace("2024-12-01", "2024-08-01")))
+    declared = "SHRK,S9,2024-05-01T00:00:00,45.3,-62.3,VR2W,199,y,2024-12-01T00:00:00,A69-1602-999"
+    pushed.drop("OTN/SHRK/deployments", "sentinel.csv", deployments(declared))
+    assert set(pushed.load().values()) == {"loaded"}
+    pushed.push(NEXT_PUSH)
+    answer, causes = ask(pushed, animal=SHARK)
+    decided = [one for one in causes if one.why == "decided"]
+    assert [one.says for one in decided] == ["ada set the end of the tag: eaten"] and decided[0].detections > 0
+    assert {one.subject.split("/")[-1].split("@")[0] for one in causes if one.why == "deployment"} == {"short.csv"}
+    assert "tag" not in {one.why for one in causes}
+    for extract, change in (("HFX,2024,u", "withdrawn"), ("HFX,2024,s", "added")):
+        answer, causes = ask(pushed, extract=extract)
+        sentinel = [one for one in causes if one.why == "station_tag"]
+        assert [one.subject.split("/")[-1].split("@")[0] for one in sentinel] == ["sentinel.csv"]
+        assert answer.counts[change] >= sentinel[0].detections > 0
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,22 @@ DAY = dt.timedelta(days=1)
 START, END = dt.datetime(2024, 5, 1), dt.datetime(2024, 12, 1)
 
 
-def deployed(end: dt.datetime | None = END, ind: str = "y", events: tuple | None = None, detections: int = 0) -> State:
-    first, last = events or (None, None)
-    return Deployed("H1-VR2W-1-x", "H1", "1", START, end, ind, first, last, 2 if events else 0, detections).state
+def deployed(
+    end: dt.datetime | None = END,
+    ind: str = "y",
+    uploaded: dt.datetime | None = None,
+    events: int = 0,
+    detections: int = 0,
+) -> State:
+    return Deployed("H1-VR2W-1-x", "H1", "1", START, end, ind, uploaded, events, detections).state
 
 
 def test_the_states_of_a_deployment():
-    assert deployed(events=(START - DAY, END)) == State.ALL_THERE == deployed(events=(START + 6 * DAY, END - 6 * DAY))
-    assert deployed(events=(START, END - 8 * DAY)) == State.SOME_MISSING == deployed(events=(START + 8 * DAY, END))
+    assert deployed(uploaded=END + 20 * DAY) == State.ALL_THERE == deployed(uploaded=END - 6 * DAY)
+    assert deployed(uploaded=END - 8 * DAY) == State.SOME_MISSING == deployed(events=3)
     assert deployed(detections=5) == State.EVENTS_MISSING and deployed() == State.ALL_MISSING
-    assert deployed(end=None, ind="n") == State.NOT_DUE and deployed(end=None, ind="l") == State.LOST
+    assert deployed(end=None, ind="n") == State.NOT_DUE and deployed(end=None, ind="y", detections=3) == State.UNDATED
+    assert {deployed(ind="l"), deployed(end=None, ind="l"), deployed(ind="failed", detections=3)} == {State.LOST}
 
 
 def events(receiver: str, *times: str) -> bytes:
@@ -39,7 +45,10 @@ def events(receiver: str, *times: str) -> bytes:
 
 @pytest.fixture
 def project(node: Node, configured, home) -> Node:
-    """Six deployments, one in each state; two receivers that nobody deployed when they heard something."""
+    """A deployment in each state, and one of a receiver that went down again on the day of its recovery.
+
+    Two receivers heard something when nobody had deployed them.
+    """
     node.drop_form("HFX")
     rows = [
         "HFX,WHOLE,2024-05-01T00:00:00,44.1,-63.1,VR2W,1,y,2024-12-01T00:00:00,",
@@ -48,12 +57,13 @@ def project(node: Node, configured, home) -> Node:
         "HFX,NOTHING,2024-05-01T00:00:00,44.4,-63.1,VR2W,4,y,2024-12-01T00:00:00,",
         "HFX,WATER,2024-05-01T00:00:00,44.5,-63.1,VR2W,5,n,,",
         "HFX,GONE,2024-05-01T00:00:00,44.6,-63.1,VR2W,6,l,,",
+        "HFX,AGAIN,2024-12-01T12:00:00,44.7,-63.1,VR2W,1,y,2025-06-01T00:00:00,",
     ]
     node.drop("OTN/HFX/deployments", "dep.csv", deployments(*rows))
     heard = [f"2024-07-0{d}T10:00:00 VR2W-{receiver} A69-1602-100" for d in (1, 2) for receiver in (1, 3)]
     early = [f"2024-02-{1 + n % 28:02d}T{n % 24:02d}:00:00 VR2W-4 A69-1602-{n}" for n in range(120)]
     node.drop("OTN/HFX/detections", "a.csv", vue(*heard, *early, "2024-07-01T10:00:00 VR2W-9 A69-1602-100"))
-    node.drop("OTN/HFX/events", "whole.csv", events("VR2W-1", "2024-05-01T00:00:00", "2024-12-01T10:00:00"))
+    node.drop("OTN/HFX/events", "whole.csv", events("VR2W-1", "2024-04-01T00:00:00", "2024-12-01T10:00:00"))
     node.drop("OTN/HFX/events", "part.csv", events("VR2W-2", "2024-05-01T00:00:00", "2024-09-01T10:00:00"))
     assert set(node.load().values()) == {"loaded"}
     return node
@@ -64,7 +74,7 @@ def test_the_page_says_what_is_missing_and_asks_for_it(project: Node):
         found = {one.station: one.state for one in missing_files.report(connection, "HFX")}
     assert found == {
         "WHOLE": State.ALL_THERE, "PART": State.SOME_MISSING, "HEARD": State.EVENTS_MISSING,
-        "NOTHING": State.ALL_MISSING, "WATER": State.NOT_DUE, "GONE": State.LOST,
+        "NOTHING": State.ALL_MISSING, "WATER": State.NOT_DUE, "GONE": State.LOST, "AGAIN": State.ALL_MISSING,
     }  # fmt: skip
     mail = project.value("select lower(email) from obis.contacts where email is not null order by contact_pk limit 1")
     address = "/tracker/projects/HFX/missing"
@@ -73,9 +83,11 @@ def test_the_page_says_what_is_missing_and_asks_for_it(project: Node):
         stranger = site.person("eve@example.org")
         assert stranger.get(address).status_code == 404
         text = reader.get(address).text
-        assert "1 nothing was sent, send detections and events" in text and text.count('<rect class="sent') == 6
+        assert "2 without detections and events" in text and text.count('<rect class="sent') == 7
         assert "VR2W-4" in text and "before deployments" in text and "no known deployment" in text
         assert "Mail this" not in text and reader.post(f"{address}/ask", "/tracker").status_code == 403
+        assert reader.get(f"{address}?to=2023").text.count('<rect class="sent') == 0
+        assert "fake" not in reader.get(f"{address}?asked=fake").text
         rows = list(csv.DictReader(io.StringIO(reader.get(f"{address}?list=files&format=csv").text)))
         assert {row["station"]: row["state"] for row in rows} == {name: str(state) for name, state in found.items()}
         rows = reader.get(f"{address}?list=metadata&format=json").json()["hfx-missing-metadata"]
@@ -90,7 +102,7 @@ def test_the_page_says_what_is_missing_and_asks_for_it(project: Node):
     mails = project.rows("select recipient, title, body_text from platform.outbox where event = 'missing' order by 1")
     assert mail in {recipient for recipient, _, _ in mails}
     assert all(
-        "HEARD, 3, 2024-05-01 to 2024-12-01: detections are there, send the events" in body for _, _, body in mails
+        "HEARD, 3, 2024-05-01 to 2024-12-01: detections are there; send the events" in body for _, _, body in mails
     )
     assert all(
         "VR2W-4 missing 120 detections (0 transceiver tags, 120 animal tags, 0 test tags) (before deployments)" in b

@@ -195,7 +195,8 @@ def _changed_by(
 ) -> str:
     names = [row["catalognumber"] for row in (before, after or {}) if "catalognumber" in row]
     row = connection.execute(
-        "select submission_key from platform.row_changes where (row_key = any(%s) or new_value = any(%s)) and submission_key <> %s"
+        "select submission_key from platform.row_changes where (new_value = any(%s) or"
+        " regexp_replace(row_key, '^(RECEIVER|STATION|TRANSMITTER|DOWNLOAD) ', '') = any(%s)) and submission_key <> %s"
         " order by changed_at desc limit 1",
         [names, names, submission_key],
     ).fetchone()

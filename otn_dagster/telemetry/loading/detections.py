@@ -105,7 +105,20 @@ def load(connection: Connection, settings: Settings, submission: Submission) -> 
     submissions.note_counts(connection, submission.submission_key, counts)
     submissions.move(connection, submission.submission_key, "loaded")
     submissions.supersede_earlier(connection, submission)
+    if withdrawn:
+        _give_to_others(connection, settings, own)
     return Loaded(counts, by_year, withdrawn, receiver_tables.serials_in(parquet))
+
+
+def _give_to_others(connection: Connection, settings: Settings, withdrawn_of: int) -> None:
+    """Rows that a file lost and that other files have, too, are those files' now: they were not loaded from them as repeats."""
+    givers = connection.execute(
+        "select distinct submission_key from platform.repeated_rows join platform.submissions using (submission_key)"
+        " where other_submission_no = %s and state = 'loaded' order by 1",
+        [withdrawn_of],
+    ).fetchall()
+    for (key,) in givers:
+        load(connection, settings, submissions.get(connection, key))
 
 
 def blocks_of(parquet: Path, columns: list[str]) -> Iterator[pl.DataFrame]:

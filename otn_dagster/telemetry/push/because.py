@@ -6,7 +6,7 @@ Everything that changes a push is a submission that one has and the other has no
 speak of the rows that differ.
 """
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -14,7 +14,11 @@ from psycopg import sql
 
 from otn_dagster.database import Connection
 from otn_dagster.telemetry.project_tables import table
-from otn_dagster.telemetry.push.two_dates import Answer, Why
+from otn_dagster.telemetry.push.two_dates import Answer, Side, Why
+
+_BASIS = re.compile(
+    r"^(RECEIVER|STATION|TRANSMITTER|DOWNLOAD) "
+)  # what stands before a name of moorings where changes are kept
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ SAYS = {
     Why.DEPLOYMENT: "the deployment that heard it is another, or says something else",
     Why.CLOCK: "the receiver's clock was corrected otherwise",
     Why.TAG: "the tag, or its animal, is another, or says something else",
+    Why.STATION_TAG: "its code was declared a transceiver's or a test tag, or is none any more",
     Why.DECIDED: "somebody decided about it",
 }
 
@@ -92,68 +97,116 @@ def _deployment(
     connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
 ) -> list[Because]:
     return _of_metadata(
-        connection, Why.DEPLOYMENT, rows, new, gone, "deployments", "rcvr_locations", "catalognumber", ["rcvrcatnumber"]
+        connection, answer, _Metadata(Why.DEPLOYMENT, "deployments", ["rcvrcatnumber"]), rows, new, gone
     )
+
+
+def _station_tag(
+    connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
+) -> list[Because]:
+    return _of_metadata(connection, answer, _Metadata(Why.STATION_TAG, "deployments", ["transmitter"]), rows, new, gone)
 
 
 def _tag(
     connection: Connection, answer: Answer, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
 ) -> list[Because]:
     """Sheets and fixes that speak of the animals, or of the codes: a second animal with a code changes the detections of the first."""
+    named = rows.with_columns(
+        pl.format("{}-{}", f"animal_{side}", "transmitter").alias(f"tag_name_{side}") for side in ("before", "after")
+    )
     return _of_metadata(
-        connection, Why.TAG, rows, new, gone, "tags", "tag_cache", "transmitter", ["animal", "transmitter"]
+        connection, answer, _Metadata(Why.TAG, "tags", ["animal", "transmitter", "tag_name"]), named, new, gone
     )
 
 
+@dataclass(frozen=True)
+class _Metadata:
+    """A reason that sheets explain: of which kind, and in which columns of an answer the names stand that they speak of."""
+
+    why: Why
+    kind: str
+    named: list[str]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of file that may be the cause."""
+        return [self.kind, "fix", *(["vendor"] if self.why is Why.TAG else [])]
+
+
 def _of_metadata(
-    connection: Connection,
-    why: Why,
-    rows: pl.DataFrame,
-    new: pl.DataFrame,
-    gone: pl.DataFrame,
-    kind: str,
-    place: str,
-    column: str,
-    named: Sequence[str],
+    connection: Connection, answer: Answer, of: _Metadata, rows: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame
 ) -> list[Because]:
-    """Sheets of a kind, vendors' lists and fixes that one push has and the other has not, and that name what differs."""
-    found = []
-    kinds = pl.col("kind").is_in([kind, "fix", "vendor"] if why is Why.TAG else [kind, "fix"])
-    candidates = pl.concat([new.filter(kinds), gone.filter(kinds)])
-    for code, key, of in candidates.select("collectioncode", "submission_key", "kind").iter_rows():
-        names = _names_in(connection, code, key, of, place, column)
-        theirs = pl.any_horizontal(pl.col(name).is_in(sorted(names)) for one in named for name in _sides(rows, one))
-        detections = rows.filter(theirs.fill_null(False)).height if names else 0
-        if detections:
-            found.append(Because(why, detections, key, of, f"{SAYS[why]}: {_file_of(key)}"))
-    return found
+    """Sheets, vendors' lists and fixes that one push has and the other has not, and that changed what differs; without any, those that
+    name it.
+    """
+    candidates = pl.concat([new, gone]).filter(pl.col("kind").is_in(of.kinds))
+    found: list[Because] = []
+    for only_changed in (True, False):
+        for code, key, kind in candidates.select("collectioncode", "submission_key", "kind").iter_rows():
+            names = sorted(_names_in(connection, answer, code, key, kind, only_changed))
+            columns = [column for name in of.named for column in _sides(rows, name)]
+            detections = rows.filter(pl.any_horizontal(pl.col(c).is_in(names) for c in columns).fill_null(False)).height
+            if names and detections:
+                subject = _standing(connection, key)
+                found.append(Because(of.why, detections, subject, kind, f"{SAYS[of.why]}: {_file_of(subject)}"))
+        if found:
+            break
+    return list({one.subject: one for one in found}.values())
+
+
+def _standing(connection: Connection, key: str) -> str:
+    """A submission, or the one that took its place: what a corrected file no longer says is its correction's doing."""
+    row = connection.execute(
+        "select coalesce(superseded_by, submission_key) from platform.submissions where submission_key = %s", [key]
+    ).fetchone()
+    return row[0] if row else key
 
 
 def _sides(rows: pl.DataFrame, name: str) -> list[str]:
-    return [column for column in (f"{name}_before", f"{name}_after") if column in rows.columns]
+    return [column for column in (f"{name}_before", f"{name}_after", name) if column in rows.columns]
 
 
-def _names_in(connection: Connection, code: str, key: str, kind: str, place: str, column: str) -> set[str]:
-    """Names that a submission speaks of: of its rows, and of rows that it changed."""
+def _names_in(connection: Connection, answer: Answer, code: str, key: str, kind: str, only_changed: bool) -> set[str]:
+    """Names of which a submission speaks: those that it changed, brought or took away, or all."""
     changed = connection.execute(
         "select distinct row_key from platform.row_changes where submission_key = %s", [key]
     ).fetchall()
-    names = {name for (name,) in changed}
+    names = {_BASIS.sub("", name) for (name,) in changed}
     if kind == "fix":
         images = connection.execute(
             "select before, after from platform.fixed_rows where submission_key = %s", [key]
         ).fetchall()
         for image in (image for pair in images for image in pair if image):
             names |= {image[n] for n in ("catalognumber", "relatedcatalogitem", "fieldnumber") if image.get(n)}
-    elif kind == "vendor":
+        return names
+    if kind == "vendor":
         reading = connection.execute("select kept from platform.readings where submission_key = %s", [key]).fetchone()
-        names |= {row[1] for row in reading[0]["specifications"]} if reading else set()
-    else:
-        query = sql.SQL("select distinct catalognumber, {} from {} where submission_key = %s").format(
-            sql.Identifier(column), table(code, place)
-        )
-        names |= {name for pair in connection.execute(query, [key]).fetchall() for name in pair if name}
-    return names
+        return names | ({row[1] for row in reading[0]["specifications"]} if reading else set())
+    place = {"tags": "tag_cache", "deployments": "rcvr_locations"}[kind]
+    query = sql.SQL("select distinct catalognumber, transmitter from {} where submission_key = %s").format(
+        table(code, place)
+    )
+    pairs = connection.execute(query, [key]).fetchall()
+    if only_changed:
+        both = set.intersection(*(_known(side, code, kind) for side in (answer.before, answer.after)))
+        pairs = [pair for pair in pairs if pair not in both]
+    return names | {name for pair in pairs for name in pair if name}
+
+
+def _known(side: Side, code: str, kind: str) -> set[tuple[str, str | None]]:
+    """What a push knows of a project as its sheets name it: (animal, transmitter), or (deployment, its own transmitter)."""
+    if kind == "tags":
+        tags = side.snapshot.table("tags").filter(pl.col("trackercode") == code)
+        animals = side.snapshot.table("animals").filter(pl.col("collectioncode") == code)
+        return {
+            *tags.select("catalognumber", "transmitter").iter_rows(),
+            *((name, None) for name in animals["catalognumber"]),
+        }
+    there = side.snapshot.table("deployments").filter(pl.col("collectioncode") == code)["rcvrcatnumber"]
+    tags = side.snapshot.table("station_tags").filter(pl.col("collectioncode") == code)["transmitter"].to_list()
+    return (
+        {(name, tag) for name in there for tag in (None, *tags)} if len(tags) < 50 else {(name, None) for name in there}
+    )
 
 
 def _clock(
@@ -222,5 +275,6 @@ _CAUSES = {
     Why.DEPLOYMENT: _deployment,
     Why.CLOCK: _clock,
     Why.TAG: _tag,
+    Why.STATION_TAG: _station_tag,
     Why.DECIDED: _decided,
 }

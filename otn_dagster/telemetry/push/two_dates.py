@@ -39,6 +39,7 @@ class Why(StrEnum):
     DEPLOYMENT = "deployment"  # it is another deployment's, or the deployment says something else
     CLOCK = "clock"  # another time, by the receiver's clock
     TAG = "tag"  # it is another tag's, or tag or animal say something else
+    STATION_TAG = "station_tag"  # its code is a transceiver's or a test tag by one push, and not by the other
     DECIDED = "decided"  # somebody unmatched it, or declared a test tag
 
 
@@ -261,13 +262,15 @@ def _why(before: Side, after: Side) -> pl.Expr:
     ).fill_null(False)
     heard = (pl.col("outcome_before") != rules.NO_RECEIVER) & (pl.col("outcome_after") != rules.NO_RECEIVER)
     another = differ("tag", "tag_key") | (differ("outcome") & ~differ("deployment_key"))
-    owners = another & ~by_hand & ~tested & ~(set_by_hand & differ("tag", "outcome"))
+    station = (pl.col("outcome_before") == rules.SENTINEL) != (pl.col("outcome_after") == rules.SENTINEL)
+    owners = another & ~station & ~by_hand & ~tested & ~(set_by_hand & differ("tag", "outcome"))
     reasons = [
         (came, Why.CAME),
         (gone, Why.GONE),
         (stays & differ("place", "deployment_key"), Why.DEPLOYMENT),
         (stays & differ("time_ms"), Why.CLOCK),
         (stays & heard & owners, Why.TAG),
+        (stays & heard & station, Why.STATION_TAG),
         (stays & (by_hand | (tested & differ("outcome")) | (set_by_hand & differ("tag", "outcome"))), Why.DECIDED),
     ]
     return pl.concat_list(pl.when(found).then(pl.lit(str(why))) for found, why in reasons).list.drop_nulls()

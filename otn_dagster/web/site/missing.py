@@ -5,6 +5,7 @@ Belongs here: the page, its tables, its picture. Does not belong here: what is m
 """
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,9 +31,9 @@ FILES = [
     "says",
     "detections",
     "events",
-    "first_event",
-    "last_event",
+    "uploaded",
 ]
+EVERY_YEAR = (0, 9999)
 MOST_DRAWN, WIDTH, LEFT, ROW = 120, 860, 150, 14
 
 
@@ -48,10 +49,12 @@ async def _code(visit: Visit) -> str:
 async def show(visit: Visit) -> Answer:
     """GET both reports; with ?list= one of them as csv, xlsx or json."""
     code, wanted = await _code(visit), visit.parameter("list")
+    years = _years(visit)
 
     def ask(connection: Connection) -> tuple[list[dict[str, Any]], list[Deployed]]:
         metadata = missing_metadata.of_project(connection, code) if wanted != "files" else []
-        return metadata, missing_files.report(connection, code) if wanted != "metadata" else []
+        deployed = missing_files.report(connection, code) if wanted != "metadata" else []
+        return metadata, [one for one in deployed if years[0] <= one.start.year <= years[1]]
 
     metadata, deployed = await visit.ask(ask)
     if visit.form and wanted == "metadata":
@@ -61,6 +64,8 @@ async def show(visit: Visit) -> Answer:
     return visit.page(
         "missing",
         code=code,
+        years=years if years != EVERY_YEAR else None,
+        asked=asked if (asked := visit.parameter("asked") or "").isdigit() else None,
         metadata=metadata,
         threshold=missing_metadata.REPORT_THRESHOLD,
         due=[one.row() for one in deployed if one.state in missing_files.DUE],
@@ -68,6 +73,15 @@ async def show(visit: Visit) -> Answer:
         says=missing_files.SAYS,
         chart=chart(deployed),
         acts=await visit.ask(lambda connection: _acts(visit, connection, code)),
+    )
+
+
+def _years(visit: Visit) -> tuple[int, int]:
+    """Of which years deployments are shown: ?from= and ?to=."""
+    first, last = (visit.parameter(name) or "" for name in ("from", "to"))
+    return (
+        int(first) if re.fullmatch("[0-9]{4}", first) else EVERY_YEAR[0],
+        int(last) if re.fullmatch("[0-9]{4}", last) else EVERY_YEAR[1],
     )
 
 
@@ -79,14 +93,15 @@ def _acts(visit: Visit, connection: Connection, code: str) -> bool:
 @page
 async def ask_for_it(visit: Visit) -> Response:
     """POST that the project's people are asked for what is missing, by somebody who acts for its node."""
-    code, settings = await _code(visit), visit.settings
+    code, settings, years = await _code(visit), visit.settings, _years(visit)
     await visit.form_fields()
     if not await visit.ask(lambda connection: _acts(visit, connection, code)):
         raise Stop(403, f"You do not act for the node of {code}.")
 
     def write(connection: Connection) -> int:
         metadata = [row for row in missing_metadata.of_project(connection, code) if row["above_threshold"]]
-        due = [one.row() for one in missing_files.report(connection, code) if one.state in missing_files.DUE]
+        found = missing_files.report(connection, code)
+        due = [one.row() for one in found if one.state in missing_files.DUE and years[0] <= one.start.year <= years[1]]
         return len(notices.missing(connection, settings, code, metadata, due)) if metadata or due else -1
 
     written = await visit.ask(write)

@@ -21,6 +21,7 @@ from otn_dagster import decisions
 from otn_dagster.checks import Verdict
 from otn_dagster.telemetry import kinds, readings, submissions
 from otn_dagster.telemetry.files import law
+from otn_dagster.telemetry.files.refusals import Topic
 from otn_dagster.telemetry.push import attention, pictures, snapshot, verification
 from otn_dagster.telemetry.push import report as push_report
 from otn_dagster.telemetry.push.certificate import CERTIFICATE
@@ -153,7 +154,7 @@ async def show_item(visit: Visit) -> Answer:
             "duplicates": similar,
             "inside": inside,
             "withdrawing": items.signatures(connection, now, "withdrawn"),
-            "question": _question(connection, found["subject"]) if is_file and inside else None,
+            "question": _question(connection, found["subject"], acts) if is_file and inside else None,
             "refused": submissions.refused_rows(connection, found["subject"]) if is_file and inside else [],
             **_reading(connection, found["subject"] if is_file and inside else None),
         }
@@ -211,9 +212,10 @@ def _actions(item: dict[str, Any], visit: Visit) -> list[str]:
     ]
 
 
-def _question(connection: Connection, subject: str) -> dict[str, Any] | None:
+def _question(connection: Connection, subject: str, acts: bool) -> dict[str, Any] | None:
+    """What is asked about a file. What follows from a list of fixes names other projects' animals: it is for those who act."""
     for asked in decisions.open_questions(connection):
-        if asked.subject == subject:
+        if asked.subject == subject and (acts or asked.topic != Topic.FIX):
             lines = asked.details if isinstance(asked.details, list) else [asked.details]
             return {"number": asked.number, "topic": asked.topic, "details": lines, "allowed": asked.answers}
     return None

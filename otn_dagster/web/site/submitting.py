@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,8 @@ async def look(visit: Visit) -> Answer:
             and upload.size <= LARGEST_REHEARSED
         ):
             change = rehearsal.rehearse(visit.service.settings, upload.path, known[code]["node"], code, one.kind)
+            if one.kind == "fix" and not (visit.person and visit.person.acts_for(known[code]["node"])):
+                change = replace(change, details=[])  # names other projects' animals, and who was told
         return {"projects": projects, "one": one, "code": code, "change": change}
 
     found = await visit.ask(ask)

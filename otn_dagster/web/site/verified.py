@@ -3,6 +3,7 @@
 Belongs here: the page. Does not belong here: the checks (``telemetry/push/verifying/``).
 """
 
+from collections import Counter
 from typing import Any
 
 from psycopg import Connection
@@ -46,10 +47,20 @@ def of_projects(found: list[dict[str, Any]], counts: dict[str, dict[str, int]]) 
     for one in found:
         rows = [row for row in one["rows"] if row["project"] in counts]
         count = sum(of.get(one["id"], 0) for of in counts.values())
-        shown = rows[:MOST_ROWS]
+        shown = _in_turn(rows)[:MOST_ROWS]
         checks.append({**one, "count": count, "more": count - len(shown), "rows": shown})
     ranked = sorted(counts.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     return {"checks": checks, "failing": [one for one in checks if one["count"]], "projects": ranked}
+
+
+def _in_turn(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the first of every project first: one that has many hides no other."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for row in rows:
+        turns.append(seen[row["project"]])
+        seen[row["project"]] += 1
+    return [row for _, row in sorted(zip(turns, rows, strict=True), key=lambda pair: pair[0])]
 
 
 routes = [Route("/tracker/pushes/{push_date}/verification", show, methods=["GET"])]
