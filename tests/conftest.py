@@ -5,11 +5,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
+from xdist.scheduler import LoadFileScheduling
 
 from otn_dagster import database
 from otn_dagster.config import PROJECT_ROOT, Settings, load_settings
@@ -55,6 +57,21 @@ def live(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(PROJECT_ROOT / "config", folder, ignore=shutil.ignore_patterns("live"))
     monkeypatch.setenv("OTN_CONFIG", str(folder))
     return LiveNode(settings, folder)
+
+
+class _Scheduling(LoadFileScheduling):
+    """A file at a time to each worker; those of ``end_to_end`` to one, as one: they wait for daemons most of the time, and two at once
+    wait for each other, while nobody runs the rest.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = "tests/end_to_end/"
+        return folder if nodeid.startswith(folder) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    """How tests are given to workers."""
+    return _Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -246,6 +246,14 @@ def project_of_receivers(connection: Connection, receivers: Sequence[str], codes
     return row[0] if row else None
 
 
+def node_of(connection: Connection, collectioncode: str) -> str | None:
+    """The node of a project; None where there is no such project."""
+    row = connection.execute(
+        "select node from obis.otn_resources where collectioncode = %s", [collectioncode]
+    ).fetchone()
+    return row[0] if row else None
+
+
 def items_of(connection: Connection, submission_keys: Sequence[str]) -> dict[str, int]:
     """Numbers of the items of submissions, by their keys."""
     rows = connection.execute(

@@ -97,7 +97,7 @@ def _change(
 ) -> None:
     place, where, key = at
     if after is None:
-        cells, image = [("(the whole row)", "present", None)], None
+        cells, image = [(merging.WHOLE_ROW, "present", None)], None
     else:
         new = {column: value for column, value in after.items() if value != row[column]}
         sets = sql.SQL(", ").join(

@@ -22,6 +22,7 @@ from otn_dagster import transfer
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection, Session
 from otn_dagster.telemetry import inputs, receiver_tables
+from otn_dagster.telemetry.loading.merging import WHOLE_ROW
 from otn_dagster.telemetry.project_tables import table
 from otn_dagster.telemetry.push import extracts_list, matching, ordered
 from otn_dagster.telemetry.push.ordered import Timeline
@@ -61,10 +62,7 @@ class Consequences:
 
     def lines(self) -> list[str]:
         """For people, one line each."""
-        found = [
-            f"{name} {row}: {column} {_or_nothing(old)} → {_or_nothing(new)}"
-            for name, row, column, old, new in self.cells
-        ]
+        found = [_in_words(*cell) for cell in self.cells]
         found = _some(found, "changes")
         if len(self.cells) > MOST_LINES:  # what is not shown is accepted, too: it must be the same when it is applied
             found.append(f"All {len(self.cells):,} changes and what follows have the fingerprint {self.fingerprint}.")
@@ -278,6 +276,12 @@ def _some(lines: list[str], what: str) -> list[str]:
 
 def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+
+
+def _in_words(name: str, row: str, column: str, old: str | None, new: str | None) -> str:
+    if column == WHOLE_ROW:
+        return f"{name} {row} is deleted"
+    return f"{name} {row}: {column} {_or_nothing(old)} → {_or_nothing(new)}"
 
 
 def _or_nothing(value: str | None) -> str:

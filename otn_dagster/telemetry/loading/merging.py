@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from otn_dagster.database import Connection
 
 Row = dict[str, Any]
+WHOLE_ROW = "(the whole row)"  # in the place of a column, where a row is gone
 Cell = tuple[str, str, str | None, str | None]  # key, column, old, new
 
 
@@ -76,8 +77,8 @@ def merge(
     for identity in absent:
         if identity in existing:
             difference.removed += 1
-            difference.removals.append((_text(identity), "(the whole row)", "present"))
-            difference.cells.append((_text(identity), "(the whole row)", "present", None))
+            difference.removals.append((_text(identity), WHOLE_ROW, "present"))
+            difference.cells.append((_text(identity), WHOLE_ROW, "present", None))
             if removal_accepted:
                 _delete(connection, table, key, identity)
     if removal_accepted or not difference.removals:

@@ -86,8 +86,7 @@ def _years(visit: Visit) -> tuple[int, int]:
 
 
 def _acts(visit: Visit, connection: Connection, code: str) -> bool:
-    row = connection.execute("select node from obis.otn_resources where collectioncode = %s", [code]).fetchone()
-    return visit.person is not None and visit.person.acts_for(row[0] if row else None)
+    return visit.person is not None and visit.person.acts_for(board.node_of(connection, code))
 
 
 @page

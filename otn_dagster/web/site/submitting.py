@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +216,9 @@ async def look(visit: Visit) -> Answer:
     wanted_kind, wanted_code = visit.parameter("kind"), visit.parameter("project")
 
     def ask(connection: Connection) -> dict[str, Any]:
+        def acts(code: str) -> bool:
+            return visit.person is not None and visit.person.acts_for(known[code]["node"])
+
         projects = board.submits_for(connection, visit.person)
         known = {project["code"]: project for project in projects}
         receives = {code: visit.service.settings.node(project["node"]).receives for code, project in known.items()}
@@ -226,16 +229,10 @@ async def look(visit: Visit) -> Answer:
             if code and (one.collections[:1] not in ([], [code]) or receives[code]):  # judged again as that project's
                 one = preview.look(upload.path, kind, code, accepts=receives[code])
         change = None
-        if (
-            code
-            and one.verdict == "ready"
-            and one.kind in KINDS
-            and one.kind != "project"
-            and upload.size <= LARGEST_REHEARSED
-        ):
+        small = one.verdict == "ready" and one.kind in KINDS and upload.size <= LARGEST_REHEARSED
+        # What follows from a list of fixes names other projects' animals, and who was told.
+        if code and small and one.kind != "project" and (one.kind != "fix" or acts(code)):
             change = rehearsal.rehearse(visit.service.settings, upload.path, known[code]["node"], code, one.kind)
-            if one.kind == "fix" and not (visit.person and visit.person.acts_for(known[code]["node"])):
-                change = replace(change, details=[])  # names other projects' animals, and who was told
         return {"projects": projects, "one": one, "code": code, "change": change}
 
     found = await visit.ask(ask)
