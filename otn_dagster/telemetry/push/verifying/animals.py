@@ -3,8 +3,7 @@
 import polars as pl
 
 from otn_dagster.telemetry.checks.registry import Rows, check
-from otn_dagster.telemetry.files import positions
-from otn_dagster.telemetry.push.verifying.evidence import VERIFIED, Evidence, of
+from otn_dagster.telemetry.push.verifying.evidence import VERIFIED, Evidence, of, outside
 
 LONGEST, HEAVIEST, OLDEST = 20, 50_000, 600  # metres, kilograms, in whatever unit of age
 UNKNOWN = ("unknown", "unk", "na", "none")
@@ -18,22 +17,7 @@ UNKNOWN = ("unknown", "unk", "na", "none")
     warns=True,
 )
 def release_positions(evidence: Evidence) -> Rows:
-    boxes = (
-        evidence.snapshot.table("projects")
-        .select("collectioncode", "westbl", "eastbl", "southbl", "northbl")
-        .drop_nulls()
-    )
-    animals = (
-        evidence.snapshot.table("animals")
-        .select("collectioncode", "catalognumber", "latitude", "longitude")
-        .drop_nulls()
-    )
-    joined = animals.join(boxes, on="collectioncode").sort("collectioncode", "catalognumber")
-    return [
-        {"project": code, "catalognumber": name, "latitude": latitude, "longitude": longitude}
-        for code, name, latitude, longitude, *box in joined.iter_rows()
-        if not positions.inside((box[0], box[1], box[2], box[3]), latitude, longitude)
-    ]
+    return outside(evidence, "animals", "catalognumber")
 
 
 @check("T9", VERIFIED, "No tag is live on two projects", "Double reporting: ask both projects.", warns=True)

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from otn_dagster.config import Settings
 from otn_dagster.database import Connection
 from otn_dagster.telemetry.checks.registry import Rows
+from otn_dagster.telemetry.files import positions
 from otn_dagster.telemetry.project_tables import schema_of
 from otn_dagster.telemetry.push.shared import Shared
 from otn_dagster.telemetry.push.snapshot import Snapshot
@@ -73,3 +74,15 @@ def of(column: str, frame: pl.DataFrame) -> Rows:
     dated = frame.with_columns(pl.from_epoch(name, time_unit="ms") for name in times)
     dated = dated.rename({name: name.removesuffix("_ms") for name in times})
     return dated.select(pl.col(column).alias("project"), pl.exclude(column)).sort("project").to_dicts()
+
+
+def outside(evidence: Evidence, table: str, name: str) -> Rows:
+    """Rows of a table of the snapshot whose position is outside the box of their project. name: the column that names them."""
+    boxes = evidence.snapshot.table("projects").select("collectioncode", "westbl", "eastbl", "southbl", "northbl")
+    columns = ["collectioncode", name, "latitude", "longitude"]
+    joined = evidence.snapshot.table(table).select(columns).drop_nulls().join(boxes.drop_nulls(), on="collectioncode")
+    return [
+        {"project": code, name: called, "latitude": latitude, "longitude": longitude}
+        for code, called, latitude, longitude, *box in joined.sort(columns).iter_rows()
+        if not positions.inside((box[0], box[1], box[2], box[3]), latitude, longitude)
+    ]

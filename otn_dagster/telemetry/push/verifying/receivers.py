@@ -5,8 +5,7 @@ verification.
 import polars as pl
 
 from otn_dagster.telemetry.checks.registry import Rows, check
-from otn_dagster.telemetry.files import positions
-from otn_dagster.telemetry.push.verifying.evidence import VERIFIED, Evidence, of
+from otn_dagster.telemetry.push.verifying.evidence import VERIFIED, Evidence, of, outside
 
 
 @check(
@@ -42,24 +41,7 @@ def overlapping(evidence: Evidence) -> Rows:
     warns=True,
 )
 def deployment_positions(evidence: Evidence) -> Rows:
-    boxes = (
-        evidence.snapshot.table("projects")
-        .select("collectioncode", "westbl", "eastbl", "southbl", "northbl")
-        .drop_nulls()
-    )
-    columns = ["collectioncode", "rcvrcatnumber", "latitude", "longitude"]
-    joined = (
-        evidence.snapshot.table("deployments")
-        .select(columns)
-        .drop_nulls()
-        .join(boxes, on="collectioncode")
-        .sort(columns)
-    )
-    return [
-        {"project": code, "rcvrcatnumber": name, "latitude": latitude, "longitude": longitude}
-        for code, name, latitude, longitude, *box in joined.iter_rows()
-        if not positions.inside((box[0], box[1], box[2], box[3]), latitude, longitude)
-    ]
+    return outside(evidence, "deployments", "rcvrcatnumber")
 
 
 @check(
