@@ -12,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,7 @@ class Consequences:
 
     def lines(self) -> list[str]:
         """For people, one line each."""
-        found = [_in_words(*cell) for cell in self.cells]
-        found = _some(found, "changes")
+        found = _some([_in_words(*cell) for cell in self.cells], "changes")
         if len(self.cells) > MOST_LINES:  # what is not shown is accepted, too: it must be the same when it is applied
             found.append(f"All {len(self.cells):,} changes and what follows have the fingerprint {self.fingerprint}.")
         if not self.detections:
@@ -196,11 +196,9 @@ def _detections(connection: Connection, settings: Settings, touched: Touched) ->
             "select collectioncode, year from platform.partition_versions order by 1, 2"
         ).fetchall()
         with Session(settings) as session:
-            for start in range(0, len(parts), TABLES_AT_ONCE):
+            for some in batched(parts, TABLES_AT_ONCE):
                 with session.transaction() as reading:
-                    found.append(
-                        inputs.detections(reading, _of_transmitters(parts[start : start + TABLES_AT_ONCE], codes))
-                    )
+                    found.append(inputs.detections(reading, _of_transmitters(some, codes)))
     return pl.concat(found).unique("det_key").sort("receiver_key", "transmitter_key", "device_ms", "det_key")
 
 

@@ -16,9 +16,8 @@ from otn_dagster.database import Connection
 from otn_dagster.telemetry.project_tables import table
 from otn_dagster.telemetry.push.two_dates import Answer, Side, Why
 
-_BASIS = re.compile(
-    r"^(RECEIVER|STATION|TRANSMITTER|DOWNLOAD) "
-)  # what stands before a name of moorings where changes are kept
+# What stands before a name of moorings where changes are kept.
+_BASIS = re.compile(r"^(RECEIVER|STATION|TRANSMITTER|DOWNLOAD) ")
 
 
 @dataclass(frozen=True)
@@ -188,25 +187,21 @@ def _names_in(connection: Connection, answer: Answer, code: str, key: str, kind:
     )
     pairs = connection.execute(query, [key]).fetchall()
     if only_changed:
-        both = set.intersection(*(_known(side, code, kind) for side in (answer.before, answer.after)))
-        pairs = [pair for pair in pairs if pair not in both]
+        return names.union(*(_unknown(pairs, side, code, kind) for side in (answer.before, answer.after)))
     return names | {name for pair in pairs for name in pair if name}
 
 
-def _known(side: Side, code: str, kind: str) -> set[tuple[str, str | None]]:
-    """What a push knows of a project as its sheets name it: (animal, transmitter), or (deployment, its own transmitter)."""
+def _unknown(pairs: list[tuple[str, str | None]], side: Side, code: str, kind: str) -> set[str]:
+    """Names of a sheet that a push of its project has not: (animal, transmitter) together, deployments and their transmitters alone."""
     if kind == "tags":
         tags = side.snapshot.table("tags").filter(pl.col("trackercode") == code)
-        animals = side.snapshot.table("animals").filter(pl.col("collectioncode") == code)
-        return {
-            *tags.select("catalognumber", "transmitter").iter_rows(),
-            *((name, None) for name in animals["catalognumber"]),
-        }
-    there = side.snapshot.table("deployments").filter(pl.col("collectioncode") == code)["rcvrcatnumber"]
-    tags = side.snapshot.table("station_tags").filter(pl.col("collectioncode") == code)["transmitter"].to_list()
-    return (
-        {(name, tag) for name in there for tag in (None, *tags)} if len(tags) < 50 else {(name, None) for name in there}
-    )
+        animals = side.snapshot.table("animals").filter(pl.col("collectioncode") == code)["catalognumber"]
+        known = {*tags.select("catalognumber", "transmitter").iter_rows(), *((name, None) for name in animals)}
+        return {name for pair in pairs if pair not in known for name in pair if name}
+    mine = pl.col("collectioncode") == code
+    there = set(side.snapshot.table("deployments").filter(mine)["rcvrcatnumber"])
+    there |= set(side.snapshot.table("station_tags").filter(mine)["transmitter"])
+    return {name for pair in pairs for name in pair if name and name not in there}
 
 
 def _clock(

@@ -43,7 +43,13 @@ def positions_present(evidence: Evidence) -> Rows:
     return evidence.promoted.of_year("no_position")
 
 
-@check("D24", VERIFIED, "Another person looked at what is new", "Sign it off on its page, or hold it.", warns=True)
+@check(
+    "D24",
+    VERIFIED,
+    "Another person looked at what the node wants looked at twice",
+    "Sign it off on its page, or hold it.",
+    warns=True,
+)
 def second_look(evidence: Evidence) -> Rows:
     if evidence.looked_at is None:
         raise NotEvaluated("no node asks for a second look (`second_look` in config/tracker.yaml)")

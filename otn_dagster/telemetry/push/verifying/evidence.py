@@ -31,7 +31,7 @@ VERIFIED = "verified_schema"  # the asset that is judged
 class Evidence:
     """The live schemas, and the snapshot across all nodes.
 
-    looked_at: who signed each submission that is new and of a kind which the node wants looked at, by its key; None where it wants none.
+    looked_at: who signed each submission of a kind that the node wants looked at twice, by its key; None where it wants none.
     """
 
     connection: Connection

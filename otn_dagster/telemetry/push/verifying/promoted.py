@@ -8,6 +8,7 @@ Counted independently of the assignment: a detection a day or more inside a depl
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 
 import polars as pl
@@ -82,7 +83,7 @@ def count(connection: Connection, settings: Settings, snapshot: Snapshot) -> Pro
 
 
 def _promoted(session: Session, parts: Sequence[tuple[str, int]]) -> Iterator[pl.DataFrame]:
-    for some in _some(parts):
+    for some in batched(parts, TABLES_AT_ONCE):
         selects = [
             sql.SQL(
                 "select {code}, {year}, receiver_key, count(*), count(sensorraw), count(*) filter (where the_geom is null),"
@@ -139,8 +140,3 @@ def _counted(detections: pl.LazyFrame, windows: pl.DataFrame) -> pl.DataFrame:
         sensors_certain=(certain & pl.col("sensor")).sum(),
     )
     return counted.cast(_COUNTED)  # type: ignore[arg-type]
-
-
-def _some(parts: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
-    for start in range(0, len(parts), TABLES_AT_ONCE):
-        yield parts[start : start + TABLES_AT_ONCE]
